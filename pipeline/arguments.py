@@ -1,0 +1,362 @@
+"""What a user can set, described once. The defaults are the book's recipe for NSMC; nothing is touched here.
+
+Three groups of options: DATA (which corpus, how it becomes token ids), MODEL, and TRAINING, which has every option of
+`transformers.TrainingArguments` with the book's values as defaults, and a few of our own.
+"""
+
+import argparse
+import difflib
+import json
+import math
+import secrets
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import transformers
+import yaml
+from transformers import HfArgumentParser
+
+from pipeline.errors import UserError
+
+QUICKSTART = "quickstart"  # the corpus and the model that this project makes itself
+ADAM = "adam"  # torch.optim.Adam; transformers knows AdamW only
+EXPONENTIAL = "exponential"  # ExponentialLR once per epoch; transformers has no such schedule
+DRAW_SEED = -1
+
+
+@dataclass
+class DataArguments:
+    """Which corpus, and how it becomes token ids."""
+
+    _argument_group_name = "data"
+
+    corpus_name: Literal["nsmc", "quickstart"] = field(
+        default="nsmc",
+        metadata={"help": "nsmc: the Naver movie reviews; quickstart: a small corpus that this project generates."},
+    )
+    corpus_root_dir: str = field(
+        default="~/Korpora",
+        metadata={
+            "help": "Korpora's folder: the reviews are in its nsmc/ratings_train.txt and nsmc/ratings_test.txt."
+        },
+    )
+    force_download: bool = field(default=False, metadata={"help": "Download the corpus even if its files are there."})
+    allow_modified_corpus: bool = field(
+        default=False,
+        metadata={"help": "Accept files in NSMC's layout that are not the official ones: your own data, say."},
+    )
+    validation_fraction: float = field(
+        default=0.05,
+        metadata={
+            "help": "Share of the training reviews held out, stratified by label, to choose the checkpoint. "
+            "0: choose it on the test set, as the book does; the test score is then no honest estimate."
+        },
+    )
+    validation_seed: int = field(
+        default=7, metadata={"help": "Fixes which reviews are held out; independent of --seed, so that seeds compare."}
+    )
+    max_seq_length: int = field(default=128, metadata={"help": "Longest review in tokens, [CLS] and [SEP] included."})
+    cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where the tokenized corpus is kept. Default: in the cache folder of Hugging Face datasets."
+        },
+    )
+    overwrite_cache: bool = field(default=False, metadata={"help": "Tokenize again even if the cache has the result."})
+    batching: Literal["auto", "padded", "fixed"] = field(
+        default="auto",
+        metadata={
+            "help": "padded: pad each batch to its longest review; fixed: pad to max_seq_length, so that every batch "
+            "has one shape; auto: fixed on XLA devices (TPU), padded elsewhere."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction <= 0.5, "0 to 0.5")
+        _require("max_seq_length", self.max_seq_length, self.max_seq_length >= 3, "at least 3: [CLS], a token, [SEP]")
+
+
+@dataclass
+class ModelArguments:
+    """Which model is fine-tuned."""
+
+    _argument_group_name = "model"
+
+    model_name_or_path: str = field(
+        default="beomi/kcbert-base",
+        metadata={"help": "A model on the Hugging Face Hub or a folder; quickstart: a small BERT made from scratch."},
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
+    from_scratch: bool = field(
+        default=False, metadata={"help": "Start from random weights: only config and tokenizer are needed."}
+    )
+    config_overrides: str | None = field(
+        default=None,
+        metadata={"help": "With --from_scratch: changes to the config, as num_hidden_layers=4,hidden_size=256."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.config_overrides and not self.from_scratch:
+            raise UserError(
+                f"--config_overrides {self.config_overrides} changes the model's shape, which pretrained weights do "
+                "not fit. Add --from_scratch, or leave it out."
+            )
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """`transformers.TrainingArguments` with the book's values as defaults, and what the book has besides."""
+
+    _argument_group_name = "training"
+
+    # The book's settings, where they differ from transformers' own.
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Where model, checkpoints and results go. Default: outputs/<model>-<corpus>."}
+    )
+    per_device_train_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Reviews per device and step. Default: total_batch_size shared out over devices and steps."},
+    )
+    per_device_eval_batch_size: int = field(default=32, metadata={"help": "Reviews per device in evaluation."})
+    optim: str = field(
+        default=ADAM,
+        metadata={"help": "adam: torch's Adam, fused where the device has it; or any name that transformers knows."},
+    )
+    lr_scheduler_type: str = field(
+        default=EXPONENTIAL,
+        metadata={"help": "exponential: ExponentialLR, once per epoch (see gamma); or any name transformers knows."},
+    )
+    max_grad_norm: float = field(
+        default=0.0, metadata={"help": "Clip gradients to this norm; 0: no clipping, as in the book."}
+    )
+    seed: int = field(default=7, metadata={"help": "Random seed; -1 draws one and logs it."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Checkpoints kept: 2 are the best one, and the last one for resuming."}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the checkpoint of the lowest validation loss, not with the last."}
+    )
+    metric_for_best_model: str | None = field(default="loss", metadata={"help": "What chooses the best checkpoint."})
+    remove_unused_columns: bool = field(
+        default=False,
+        metadata={"help": "Not needed: the rows given to Trainer have the columns that the batches take."},
+    )
+    logging_steps: float = field(default=50, metadata={"help": "Log every so many updates."})
+    report_to: str = field(default="tensorboard", metadata={"help": "Where curves go: tensorboard, wandb, none, ..."})
+
+    # Ours.
+    total_batch_size: int = field(
+        default=32,
+        metadata={"help": "Reviews per update, over all devices and accumulation steps: 4 each on 8 TPU cores."},
+    )
+    gamma: float = field(
+        default=0.9, metadata={"help": "exponential: the learning rate is multiplied by it per epoch."}
+    )
+    fast_dev_run: bool = field(
+        default=False, metadata={"help": "One step of everything, to see that it runs; its numbers mean nothing."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Start anew in an output_dir that holds an earlier run, whose files are removed."},
+    )
+
+    def __post_init__(self) -> None:
+        self._check_values()
+        if self.fast_dev_run:
+            self.max_steps, self.logging_steps = 1, 1
+            self.eval_strategy = self.save_strategy = "steps"
+            self.eval_steps = self.save_steps = 1
+        # transformers accepts the names that it knows only; ours are put back once it has checked the rest.
+        ours = {"optim": (ADAM, "adamw_torch"), "lr_scheduler_type": (EXPONENTIAL, "constant")}
+        chosen = {name: mine for name, (mine, _) in ours.items() if getattr(self, name) == mine}
+        for name in chosen:
+            setattr(self, name, ours[name][1])
+        super().__post_init__()
+        for name, mine in chosen.items():
+            setattr(self, name, mine)
+        # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        self._share_out_the_batch()
+        self._settle_the_seed()
+
+    def _check_values(self) -> None:
+        _require("gamma", self.gamma, 0 < self.gamma <= 1, "more than 0 and at most 1")
+        _require("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        _require("num_train_epochs", self.num_train_epochs, self.num_train_epochs > 0, "more than 0")
+        _require(
+            "max_steps", self.max_steps, self.max_steps == -1 or self.max_steps > 0, "-1 (no limit) or more than 0"
+        )
+        _require("total_batch_size", self.total_batch_size, self.total_batch_size >= 1, "at least 1")
+        _require("seed", self.seed, self.seed >= DRAW_SEED, "0 or more, or -1 to draw one")
+        _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _require("max_grad_norm", self.max_grad_norm, self.max_grad_norm >= 0, "0 (no clipping) or more")
+        steps = self.gradient_accumulation_steps
+        _require("gradient_accumulation_steps", steps, steps >= 1, "at least 1")
+        _require(
+            "per_device_eval_batch_size",
+            self.per_device_eval_batch_size,
+            self.per_device_eval_batch_size >= 1,
+            "at least 1",
+        )
+        per_device = self.per_device_train_batch_size
+        _require("per_device_train_batch_size", per_device, per_device is None or per_device >= 1, "at least 1")
+        if self.hub_token:
+            raise UserError(
+                "--hub_token would be written into the run's files. Set the environment variable HF_TOKEN, or run "
+                "`hf auth login` once, and leave the option out."
+            )
+
+    def _share_out_the_batch(self) -> None:
+        """Derive the reviews per device from those per update, or, where the user gave the former, the latter."""
+        shares = self.world_size * max(1, self.n_gpu) * self.gradient_accumulation_steps
+        if self.per_device_train_batch_size is not None:
+            self.total_batch_size = self.per_device_train_batch_size * shares
+        elif self.total_batch_size % shares:
+            raise UserError(
+                f"--total_batch_size {self.total_batch_size} does not divide over {self.world_size} process(es) x "
+                f"{self.gradient_accumulation_steps} accumulation step(s). Use a multiple of {shares}, or set "
+                "--per_device_train_batch_size."
+            )
+        else:
+            self.per_device_train_batch_size = self.total_batch_size // shares
+
+    def _settle_the_seed(self) -> None:
+        if self.seed != DRAW_SEED:
+            return
+        import torch
+        from accelerate.utils import broadcast
+
+        drawn = torch.tensor([secrets.randbelow(2**31)], device=self.device)
+        self.seed = int(broadcast(drawn).item())  # every process draws; all take rank 0's
+
+
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds or (isinstance(value, float) and not math.isfinite(value)):
+        raise UserError(f"--{name} is {value}; expected {expected}.")
+
+
+class _Parser(HfArgumentParser):
+    """Says what is wrong in one line, where argparse would print the usage of two hundred options first."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message}\n  All options: python {self.prog} --help")
+
+
+def parse_arguments(
+    argv: list[str] | None = None,
+) -> tuple[DataArguments, ModelArguments, TrainingArguments]:
+    """Read the three groups of options from the command line, and before it from the YAML of `--recipe`.
+
+    Args:
+        argv: the words after the command's name; those of this process by default.
+
+    Raises:
+        UserError: an unknown option or recipe, a value of the wrong kind or out of range, or values that do not fit.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _Parser((DataArguments, ModelArguments, TrainingArguments), allow_abbrev=False)
+    parser.usage = "%(prog)s [--recipe NAME_OR_YAML] [--option VALUE ...]"
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME_OR_YAML",
+        help=f"Options from a YAML file, which flags beside it win over. Ours: {', '.join(recipe_names())}.",
+    )
+    recipe = parser.parse_known_args(argv)[0].recipe
+    words = _recipe_words(recipe, {action.dest for action in parser._actions}) + argv if recipe else argv
+    given = _parse_known(parser, words)
+    try:
+        data, model, training, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    except UserError:
+        raise
+    except ValueError as error:  # how transformers reports options that do not fit one another
+        raise UserError(str(error)) from error
+    if given.output_dir is None:
+        training.output_dir = _default_output_dir(data, model, training)
+    if training.fast_dev_run:
+        training.overwrite_output_dir = True
+    return data, model, training
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with this project."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in resources.files("pipeline.recipes").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def _recipe_words(recipe: str, known: set[str]) -> list[str]:
+    """Turn a YAML mapping of options into the words one would have typed, so that one parser checks both."""
+    if recipe in recipe_names():
+        text = resources.files("pipeline.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
+    elif Path(recipe).is_file():
+        text = Path(recipe).read_text(encoding="utf-8")
+    else:
+        raise UserError(
+            f"--recipe {recipe}: neither a YAML file nor one of our recipes: {', '.join(recipe_names())}."
+            + _suggestion(recipe, recipe_names())
+        )
+    try:
+        options = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"--recipe {recipe} is not valid YAML: {error}") from error
+    if not isinstance(options, dict):
+        raise UserError(
+            f"--recipe {recipe} holds a {type(options).__name__}; expected lines like `max_seq_length: 128`."
+        )
+    words = []
+    for name, value in options.items():
+        if name not in known or name == "recipe":
+            raise UserError(f"--recipe {recipe}: unknown option `{name}`." + _suggestion(str(name), known))
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def _parse_known(parser: _Parser, words: list[str]) -> argparse.Namespace:
+    given, left_over = parser.parse_known_args(words)
+    unknown = [word for word in left_over if word.startswith("--")]
+    if unknown:
+        name = unknown[0].split("=")[0].lstrip("-").replace("-", "_")
+        raise UserError(
+            f"unknown option --{name}."
+            + _suggestion(name, {action.dest for action in parser._actions})
+            + f"\n  All options: python {parser.prog} --help"
+        )
+    return given
+
+
+def _suggestion(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _default_output_dir(data: DataArguments, model: ModelArguments, training: TrainingArguments) -> str:
+    name = Path(model.model_name_or_path).name
+    name = data.corpus_name if name == data.corpus_name else f"{name}-{data.corpus_name}"
+    return str(Path("outputs", name + "-fast_dev_run" * training.fast_dev_run))
+
+
+def public_arguments(*groups: Any) -> dict[str, dict[str, Any]]:
+    """All arguments as plain values for logs and files, without the secrets, whose names end in _token."""
+    return {
+        group._argument_group_name: {
+            name: value if isinstance(value, (bool, int, float, str, list, type(None))) else str(value)
+            for name, value in asdict(group).items()
+            if not name.endswith("_token")
+        }
+        for group in groups
+    }
+
+
+assert len({f.name for group in (DataArguments, ModelArguments, TrainingArguments) for f in fields(group)}) == sum(
+    len(fields(group)) for group in (DataArguments, ModelArguments, TrainingArguments)
+), "an option stands in two groups"

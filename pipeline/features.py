@@ -1,0 +1,157 @@
+"""DatasetDict of text -> token ids, and the Arrow folder that keeps them. The only caller of `Dataset.map`.
+
+`Dataset.from_dict(...).map(...)` writes no cache file, so every process and every run would tokenize again (datasets
+5.2). Here the result is a folder named by what it was made from, built once and opened ever after.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+from datasets import Dataset, DatasetDict, List, Value, load_from_disk
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.build_once import build_once
+from pipeline.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # raised whenever the same inputs would give other rows or columns
+ABOUT = "features.json"  # what the folder was made from; written last
+IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
+
+
+def default_cache_dir() -> Path:
+    """The folder of Hugging Face datasets (HF_DATASETS_CACHE) and, in it, ours."""
+    return Path(datasets.config.HF_DATASETS_CACHE, "nsmc-pipeline")
+
+
+def load_features(
+    read_corpus: Callable[[], DatasetDict],
+    corpus_sha256: dict[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_seq_length: int,
+    *,
+    corpus_name: str = "nsmc",
+    cache_dir: str | Path | None = None,
+    overwrite_cache: bool = False,
+) -> tuple[DatasetDict, Path]:
+    """Open the tokenized corpus, making it first if no one has.
+
+    Args:
+        read_corpus: gives the text; called only when the folder has to be made.
+        corpus_sha256: digest of each split's file, which stands for the text in the folder's key.
+        tokenizer: a fast tokenizer; its content, not its name or path, is part of the key.
+        max_seq_length: longest review in tokens, special tokens included; longer ones are cut at the end.
+        corpus_name: the first word of the folder's name.
+        cache_dir: where the folder is; `default_cache_dir()` if None.
+        overwrite_cache: make the folder anew.
+
+    Returns:
+        The splits with the columns `text` (string), `label` (ClassLabel) and `input_ids` (list of int32, not padded,
+        of length 2 to max_seq_length), memory-mapped; and the folder, which `datasets.load_from_disk` opens as well.
+
+    Raises:
+        UserError: the tokenizer is not a fast one, or the folder cannot be written.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            f"{type(tokenizer).__name__} is a slow tokenizer, which takes minutes where a fast one takes seconds. "
+            "Use a model whose tokenizer loads as a fast one (it has a tokenizer.json or a vocab.txt)."
+        )
+    made_from = {
+        "format": FORMAT,
+        "corpus_sha256": corpus_sha256,
+        "tokenizer_sha256": _tokenizer_digest(tokenizer),
+        "max_seq_length": max_seq_length,
+    }
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    folder = cache_dir / f"{corpus_name}-{max_seq_length}-{key}"
+
+    def build(beside: Path) -> None:
+        logger.info("Tokenizing the corpus; this is done once.")
+        tokenize(read_corpus(), tokenizer, max_seq_length).save_to_disk(beside)
+        sizes = {str(path.relative_to(beside)): path.stat().st_size for path in beside.rglob("*") if path.is_file()}
+        (beside / ABOUT).write_text(json.dumps({**made_from, "bytes": sizes}, indent=2), encoding="utf-8")
+
+    built = build_once(folder, build, sound=_is_sound, anew=overwrite_cache)
+    logger.info("Features %s: %s", "written" if built else "found", folder)
+    return load_from_disk(folder), folder
+
+
+def tokenize(corpus: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> DatasetDict:
+    """Add `input_ids` to every row by one batched map over all splits: truncated, not padded."""
+
+    def add_ids(batch: dict[str, list]) -> dict[str, list]:
+        encoded = tokenizer(
+            batch["text"],
+            truncation=True,
+            max_length=max_seq_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return {"input_ids": encoded["input_ids"]}
+
+    columns = datasets.Features({**corpus["train"].features, "input_ids": List(Value("int32"))})
+    return corpus.map(add_ids, batched=True, features=columns, desc="Tokenizing")
+
+
+def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Split a validation set off, stratified by label; the same rows for the same seed.
+
+    Returns:
+        The rows to train on and the rows to validate on, or all rows and None where `fraction` is 0.
+
+    Raises:
+        UserError: the fraction leaves a label without a row on one side.
+    """
+    if fraction == 0:
+        return train, None
+    # `Dataset.train_test_split` would write its indices into the cache folder (datasets 5.2), which others read.
+    labels = train.data.column("label").to_numpy()
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        share = round(len(rows) * fraction)
+        if not 0 < share < len(rows):
+            raise UserError(
+                f"--validation_fraction {fraction} holds out {share} of the {len(rows)} training reviews labelled "
+                f"{train.features['label'].int2str(int(label))}; expected at least one, and one left to train on."
+            )
+        held_out[generator.permutation(rows)[:share]] = True
+    return train.select(np.flatnonzero(~held_out)), train.select(np.flatnonzero(held_out))
+
+
+def log_examples(features: Dataset, tokenizer: PreTrainedTokenizerBase, count: int = 5) -> None:
+    """Log the first rows as the tutorial does: sentence, tokens, label, ids."""
+    for row in features.select(range(min(count, len(features)))):
+        logger.info(
+            "*** Example ***\n  sentence: %s\n  tokens:   %s\n  label:    %s\n  ids:      %s",
+            row["text"],
+            " ".join(tokenizer.convert_ids_to_tokens(row["input_ids"])),
+            features.features["label"].int2str(row["label"]),
+            row["input_ids"],
+        )
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Digest of what decides the ids. Truncation and padding are set anew at every call and are no part of it."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content["truncation"] = content["padding"] = None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether every file that was written is there at its full size; a disk that filled up or lost power shows."""
+    try:
+        sizes = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["bytes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError):
+        logger.warning("%s is damaged and is made anew.", folder)
+        return False

@@ -1,0 +1,1 @@
+"""Recipes: YAML files of the same options as the command line, loaded by `--recipe NAME`."""
