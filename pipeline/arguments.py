@@ -11,6 +11,7 @@ import math
 import secrets
 import sys
 from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -277,8 +278,7 @@ def parse_arguments(
         raise UserError(str(error)) from error
     if given.output_dir is None:
         training.output_dir = _default_output_dir(data, model, training)
-    if training.fast_dev_run:
-        training.overwrite_output_dir = True
+        training.overwrite_output_dir = training.overwrite_output_dir or training.fast_dev_run
     return data, model, training
 
 
@@ -349,12 +349,16 @@ def public_arguments(*groups: Any) -> dict[str, dict[str, Any]]:
     """All arguments as plain values for logs and files, without the secrets, whose names end in _token."""
     return {
         group._argument_group_name: {
-            name: value if isinstance(value, (bool, int, float, str, list, type(None))) else str(value)
+            name: value.value if isinstance(value, Enum) else value if _is_plain(value) else str(value)
             for name, value in asdict(group).items()
             if not name.endswith("_token")
         }
         for group in groups
     }
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list))
 
 
 assert len({f.name for group in (DataArguments, ModelArguments, TrainingArguments) for f in fields(group)}) == sum(

@@ -70,6 +70,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
             old = folder.with_name(f"{folder.name}.tmp-old-{os.getpid()}")
             folder.rename(old)
             shutil.rmtree(old, ignore_errors=True)
+        os.utime(beside)  # renaming keeps the time, which tells those who waited that this was built meanwhile
         beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -15,6 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -182,7 +184,7 @@ def load_model(files: ModelFiles, labels: list[str], config_overrides: str | Non
         return AutoModelForSequenceClassification.from_pretrained(
             files.folder, config=config, dtype=torch.float32, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError) as error:
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 import sys
+import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def log_arguments(arguments: dict[str, dict[str, Any]]) -> None:
     """Log every argument, group by group."""
     for group, values in arguments.items():
-        logger.info("%s arguments:\n%s", group, "\n".join(f"  {name} = {value}" for name, value in values.items()))
+        text = ", ".join(f"{name}={value}" for name, value in values.items())
+        logger.info(
+            "%s arguments:\n%s", group, textwrap.indent(textwrap.fill(text, 116, break_on_hyphens=False), "  ")
+        )
 
 
 def closing_table(results: dict[str, Any], output_dir: Path, features: Path) -> str:

@@ -1,0 +1,103 @@
+"""What every test stands on: no network, folders of its own, toys made on the spot, the real scripts run small."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Before anything of Hugging Face is imported: the libraries read these once.
+SCRATCH = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HOME=str(SCRATCH / "huggingface"),
+    HF_DATASETS_CACHE=str(SCRATCH / "datasets"),
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+os.environ.pop("HF_TOKEN", None)
+
+import pytest  # noqa: E402
+
+from pipeline.quickstart import write_quickstart  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+NO_DROPOUT = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
+
+
+def pytest_sessionfinish() -> None:
+    import shutil
+
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def official() -> Path:
+    """Korpora's folder with the official NSMC, where the machine has it."""
+    if not (SHARED / "nsmc" / "ratings_train.txt").is_file():
+        pytest.skip(f"the official NSMC is not in {SHARED}: nothing to check against")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def kcbert(official: Path) -> Path:
+    """kcbert-base's config and vocabulary, where the machine has them. No weights."""
+    if not (SHARED / "kcbert-base" / "vocab.txt").is_file():
+        pytest.skip(f"kcbert-base is not in {SHARED}: nothing to check against")
+    return SHARED / "kcbert-base"
+
+
+@pytest.fixture(scope="session")
+def quickstart() -> tuple[Path, Path]:
+    """The quickstart's corpus root and its model folder (config and tokenizer)."""
+    return write_quickstart(SCRATCH / "datasets" / "nsmc-pipeline")
+
+
+def write_corpus(root: Path, train: list[tuple[str, object]], test: list[tuple[str, object]]) -> Path:
+    """Write texts and labels in NSMC's layout."""
+    (root / "nsmc").mkdir(parents=True)
+    for name, rows in (("ratings_train.txt", train), ("ratings_test.txt", test)):
+        lines = ["id\tdocument\tlabel", *(f"{number}\t{text}\t{label}" for number, (text, label) in enumerate(rows))]
+        (root / "nsmc" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def toy_corpus(tmp_path: Path) -> Path:
+    """150 + 50 reviews: a number that 32 does not divide, so that an epoch's last batch is a small one."""
+    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
+    rows = [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(200)]
+    return write_corpus(tmp_path / "toy", rows[:150], rows[150:])
+
+
+def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float = 280, **env: str):
+    """Run a script of this project as a user would, with nothing of this process's state but its environment."""
+    command = [*launcher, str(ROOT / "scripts" / words[0]), *words[1:]]
+    if not launcher:
+        command.insert(0, sys.executable)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    }
+    return subprocess.run(
+        command, cwd=cwd, env={**environment, **env}, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A launcher of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one."""
+    import socket
+
+    config = tmp_path_factory.mktemp("launch") / "two.yaml"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nuse_cpu: true\nnum_machines: 1\n"
+        f"num_processes: 2\nmachine_rank: 0\nmixed_precision: 'no'\nmain_process_port: {port}\n"
+    )
+    return (*ACCELERATE, "--config_file", str(config))

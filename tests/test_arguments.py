@@ -1,0 +1,156 @@
+"""The options: defaults are the book's, recipes are options, mistakes are named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.arguments import parse_arguments, public_arguments, recipe_names
+from pipeline.errors import UserError
+
+
+def test_defaults_are_the_books() -> None:
+    data, model, training = parse_arguments([])
+    assert (data.corpus_name, data.corpus_root_dir, data.max_seq_length) == ("nsmc", "~/Korpora", 128)
+    assert (data.validation_fraction, data.force_download, data.overwrite_cache) == (0.05, False, False)
+    assert model.model_name_or_path == "beomi/kcbert-base"
+    assert (training.optim, training.learning_rate, training.weight_decay) == ("adam", 5e-5, 0)
+    assert (training.lr_scheduler_type, training.gamma) == ("exponential", 0.9)
+    assert (training.num_train_epochs, training.seed) == (3, 7)
+    assert training.per_device_train_batch_size * training.world_size == 32
+    assert training.max_grad_norm == 0  # the book does not clip
+    assert training.load_best_model_at_end
+    assert (training.metric_for_best_model, training.greater_is_better) == ("loss", False)
+    assert training.save_total_limit == 2
+    assert Path(training.output_dir) == Path("outputs/kcbert-base-nsmc")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_parses(name: str) -> None:
+    parse_arguments(["--recipe", name])
+
+
+def test_recipes_of_the_issue_are_there() -> None:
+    assert set(recipe_names()) == {"quickstart", "book", "kcbert-large", "kcelectra-base-v2022", "klue-roberta-base"}
+
+
+def test_book_recipe_selects_on_test() -> None:
+    data, _, training = parse_arguments(["--recipe", "book"])
+    assert (data.validation_fraction, data.batching, training.total_batch_size) == (0, "fixed", 32)
+
+
+def test_authors_settings() -> None:
+    data, model, training = parse_arguments(["--recipe", "kcelectra-base-v2022"])
+    assert (model.model_name_or_path, model.model_revision) == ("beomi/KcELECTRA-base", "v2022")
+    assert (data.max_seq_length, training.total_batch_size, training.num_train_epochs) == (50, 64, 8)
+    assert (training.optim, training.lr_scheduler_type, training.max_grad_norm) == ("adamw_torch", "linear", 1.0)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--recipe", "quickstart", "--max_seq_length", "32"], ["--max_seq_length=32", "--recipe=quickstart"]]
+)
+def test_flags_win_over_the_recipe(flags: list[str]) -> None:
+    data, _, training = parse_arguments(flags)
+    assert data.max_seq_length == 32
+    assert training.learning_rate == 5e-4  # the recipe's; PyYAML reads 5e-4 as a string
+
+
+def test_recipe_from_a_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "num_train_epochs: 1\nlabel_names: [labels]\nbf16: false\nlr_scheduler_kwargs: {a: 1}\ndata_seed:\n"
+    )
+    training = parse_arguments(["--recipe", str(recipe)])[2]
+    assert (training.num_train_epochs, training.label_names) == (1, ["labels"])
+    assert (training.lr_scheduler_kwargs, training.data_seed) == ({"a": 1}, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--max_seq_lenght", "64"], ["--max_seq_lenght", "Did you mean max_seq_length?"]),
+        (["--recipe", "qickstart"], ["qickstart", "Did you mean quickstart?"]),
+        (["--max_seq_length", "many"], ["--max_seq_length", "many"]),
+        (["--max_seq_length", "2"], ["--max_seq_length is 2", "at least 3"]),
+        (["--validation_fraction", "0.9"], ["--validation_fraction is 0.9", "0 to 0.5"]),
+        (["--validation_fraction", "nan"], ["--validation_fraction is nan"]),
+        (["--learning_rate", "0"], ["--learning_rate is 0.0"]),
+        (["--learning_rate", "inf"], ["--learning_rate is inf"]),
+        (["--gamma", "1.1"], ["--gamma is 1.1"]),
+        (["--num_train_epochs", "0"], ["--num_train_epochs is 0.0"]),
+        (["--max_steps", "0"], ["--max_steps is 0"]),
+        (["--seed", "-2"], ["--seed is -2"]),
+        (["--weight_decay", "-1"], ["--weight_decay is -1.0"]),
+        (["--max_grad_norm", "-1"], ["--max_grad_norm is -1.0"]),
+        (["--total_batch_size", "0"], ["--total_batch_size is 0"]),
+        (["--per_device_train_batch_size", "0"], ["--per_device_train_batch_size is 0"]),
+        (["--per_device_eval_batch_size", "0"], ["--per_device_eval_batch_size is 0"]),
+        (["--gradient_accumulation_steps", "0"], ["--gradient_accumulation_steps is 0"]),
+        (["--gradient_accumulation_steps", "5"], ["32", "5", "--per_device_train_batch_size"]),
+        (["--corpus_name", "imdb"], ["--corpus_name", "imdb", "nsmc"]),
+        (["--batching", "wide"], ["--batching", "wide", "padded"]),
+        (["--optim", "adamm"], ["adamm"]),
+        (["--lr_scheduler_type", "expo"], ["expo"]),
+        (["--save_strategy", "steps"], ["save and eval strategy"]),
+        (["--config_overrides", "num_hidden_layers=2"], ["--config_overrides", "--from_scratch"]),
+        (["stray"], ["stray"]),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_arguments(flags)
+    for name in names:
+        assert name in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 5  # no usage of two hundred options
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("max_seq_lenght: 3", ["max_seq_lenght", "Did you mean max_seq_length?"]),
+        ("recipe: book", ["unknown option `recipe`"]),
+        ("- a", ["list"]),
+        ("a: [", ["not valid YAML"]),
+        ("max_seq_length: 64.5", ["--max_seq_length", "64.5"]),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, names: list[str]) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text)
+    with pytest.raises(UserError) as caught:
+        parse_arguments(["--recipe", str(recipe)])
+    for name in names:
+        assert name in str(caught.value)
+
+
+def test_batch_is_shared_out() -> None:
+    assert parse_arguments(["--gradient_accumulation_steps", "4"])[2].per_device_train_batch_size == 8
+    training = parse_arguments(["--per_device_train_batch_size", "6", "--gradient_accumulation_steps", "4"])[2]
+    assert training.total_batch_size == 24
+
+
+def test_seed_is_drawn() -> None:
+    drawn = {parse_arguments(["--seed", "-1"])[2].seed for _ in range(3)}
+    assert len(drawn) > 1
+    assert all(0 <= seed < 2**31 for seed in drawn)
+
+
+def test_fast_dev_run_has_a_folder_of_its_own() -> None:
+    training = parse_arguments(["--fast_dev_run"])[2]
+    assert training.max_steps == 1
+    assert training.output_dir.endswith("-fast_dev_run")
+    assert training.overwrite_output_dir
+
+
+def test_fast_dev_run_spares_a_folder_of_the_users() -> None:
+    assert not parse_arguments(["--fast_dev_run", "--output_dir", "mine"])[2].overwrite_output_dir
+
+
+def test_no_token_is_taken_or_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="HF_TOKEN") as caught:
+        parse_arguments(["--hub_token", "hf_secret"])
+    assert "hf_secret" not in str(caught.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    public = json.dumps(public_arguments(*parse_arguments([])))
+    assert "token" not in public.replace("tokens", "")
+    assert "hf_secret" not in public

@@ -1,0 +1,219 @@
+"""The real scripts as a user starts them, in processes of their own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ACCELERATE, SCRATCH, run
+from datasets import load_from_disk
+from transformers import pipeline
+
+pytestmark = pytest.mark.slow
+
+SECRET = "hf_NobodyMayEverReadThis"
+ONLINE = {"HF_HUB_OFFLINE": "0"}  # the libraries are not told that there is no network
+
+
+@pytest.fixture(scope="session")
+def cut_off() -> tuple[str, ...]:
+    """A prefix that runs a command in a network namespace of its own, which has no way out."""
+    prefix = ("unshare", "--map-root-user", "--net")
+    if shutil.which("unshare") is None or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("this machine allows no network namespaces: the network cannot be really cut off")
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def quickstart_run(cut_off, tmp_path_factory: pytest.TempPathFactory):
+    """The README's first command, with the network really cut off and an empty cache."""
+    cwd = tmp_path_factory.mktemp("quickstart")
+    result = run(
+        *("train.py", "--recipe", "quickstart"),
+        cwd=cwd,
+        launcher=(*cut_off, *ACCELERATE),
+        HF_TOKEN=SECRET,
+        HF_DATASETS_CACHE=str(cwd / "cache"),
+        **ONLINE,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return cwd, result
+
+
+def test_quickstart_ends_with_a_table_and_paths(quickstart_run) -> None:
+    cwd, result = quickstart_run
+    output = cwd / "outputs" / "quickstart"
+    results = json.loads((output / "results.json").read_text())
+    last = result.stdout[result.stdout.rindex("validation           test") :]
+    assert f"{results['test']['accuracy']:.4f}" in last
+    for path in re.findall(r"^  (?:model|results|settings|curves|features) +(\S+)$", last, flags=re.MULTILINE):
+        assert (cwd / path).exists()
+    assert len(re.findall(r"^  (?:model|results|settings|curves|features) ", last, flags=re.MULTILINE)) == 5
+    assert "Traceback" not in result.stderr
+    assert "says nothing of kcbert" in result.stderr
+
+
+def test_quickstart_score_is_neither_chance_nor_perfect(quickstart_run) -> None:
+    results = json.loads((quickstart_run[0] / "outputs/quickstart/results.json").read_text())
+    assert results["checkpoint_chosen_on"] == "validation"
+    assert (results["validation"]["reviews"], results["test"]["reviews"]) == (200, 1000)
+    # 4 % of the labels are wrong on purpose: no model can be right about those.
+    assert 0.8 < results["test"]["accuracy"] < 0.98
+
+
+def test_quickstart_leaves_what_made_it(quickstart_run) -> None:
+    cwd, result = quickstart_run
+    output = cwd / "outputs" / "quickstart"
+    about = json.loads((output / "run.json").read_text())
+    assert about["arguments"]["data"]["corpus_name"] == "quickstart"
+    assert about["arguments"]["training"]["learning_rate"] == 5e-4
+    assert set(about["corpus"]["sha256"]) == {"train", "test"}
+    assert {"torch", "transformers", "datasets", "Korpora"} <= set(about["environment"]["packages"])
+    assert list((output / "runs").rglob("events.out.tfevents.*"))
+    assert load_from_disk(about["features"]["folder"])["train"].num_rows == 4000
+    assert result.stderr.count("*** Example ***") == 5
+    # Best and last are kept; the model at the top is the best.
+    best = json.loads((output / "results.json").read_text())["training"]["best_checkpoint"]
+    assert (cwd / best / "model.safetensors").read_bytes() == (output / "model.safetensors").read_bytes()
+    assert len(list(output.glob("checkpoint-*"))) <= 2
+
+
+def test_quickstart_model_is_an_ordinary_one(quickstart_run) -> None:
+    classify = pipeline("text-classification", model=str(quickstart_run[0] / "outputs/quickstart"), device="cpu")
+    assert [
+        answer["label"] for answer in classify(["연기가 정말 최고다 꿀잼", "스토리가 너무 지루하다 돈아깝다"])
+    ] == ["긍정", "부정"]
+
+
+def test_no_secret_is_written_anywhere(quickstart_run) -> None:
+    cwd, result = quickstart_run
+    assert SECRET not in result.stdout + result.stderr
+    assert not [path for path in cwd.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: Path) -> None:
+    result = run(
+        *("train.py", "--corpus_root_dir", str(tmp_path / "Korpora")),
+        cwd=tmp_path,
+        launcher=(*cut_off, *ACCELERATE),
+        timeout=60,
+        HF_HOME=str(tmp_path / "huggingface"),
+        **ONLINE,
+    )
+    assert result.returncode not in (0, None)
+    assert "Traceback" not in result.stderr
+    for expected in (
+        *("raw.githubusercontent.com", str(tmp_path / "Korpora" / "nsmc" / "ratings_train.txt"), "--corpus_root_dir"),
+        *("beomi/kcbert-base", "--model_name_or_path FOLDER", "--recipe quickstart"),
+    ):
+        assert expected in result.stderr
+    assert result.stderr.count("error: ") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--max_seq_lenght", "64"], "Did you mean max_seq_length?"),
+        (["--recipe", "quickstart", "--max_seq_length", "500"], "--max_seq_length 500 is more than the 128 positions"),
+        (
+            ["--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", "toy"],
+            "is not the official NSMC file",
+        ),
+        (
+            ["--recipe", "quickstart", "--output_dir", "a_run", "--overwrite_output_dir", "false"],
+            "holds a finished run",
+        ),
+        (["--recipe", "quickstart", "--cache_dir", "a_file/cache"], "--cache_dir"),
+    ],
+)
+def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: list[str], expected: str) -> None:
+    (tmp_path / "a_run").mkdir()
+    (tmp_path / "a_run" / "results.json").write_text("{}")
+    (tmp_path / "a_file").write_text("")
+    result = run("train.py", *flags, cwd=tmp_path, launcher=ACCELERATE)
+    assert result.returncode != 0
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "a_run" / "results.json").exists()
+
+
+def test_without_the_launcher_the_exit_code_is_2(tmp_path: Path) -> None:
+    result = run("train.py", "--gamma", "0", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: --gamma is 0.0")
+
+
+def test_the_book_chooses_on_test_and_says_so(tmp_path: Path) -> None:
+    result = run(
+        *("train.py", "--recipe", "quickstart", "--validation_fraction", "0", "--max_steps", "5", "--seed", "-1"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    results = json.loads((tmp_path / "outputs/quickstart/results.json").read_text())
+    assert results["checkpoint_chosen_on"] == "test"
+    assert "validation" not in results
+    assert "no honest estimate" in result.stdout
+    seed = json.loads((tmp_path / "outputs/quickstart/run.json").read_text())["arguments"]["training"]["seed"]
+    assert seed >= 0
+    assert f"seed={seed}" in result.stderr  # the drawn one is logged
+
+
+def test_fast_dev_run_does_one_step_of_everything(tmp_path: Path) -> None:
+    result = run("train.py", "--recipe", "quickstart", "--fast_dev_run", "--full_determinism", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    output = tmp_path / "outputs" / "quickstart-fast_dev_run"
+    state = json.loads((output / "trainer_state.json").read_text())
+    assert state["global_step"] == 1
+    results = json.loads((output / "results.json").read_text())
+    assert (results["validation"]["reviews"], results["test"]["reviews"]) == (32, 32)
+    assert (output / "checkpoint-1" / "optimizer.pt").exists()
+    assert (output / "model.safetensors").exists()
+
+
+def test_prepare_data_prints_the_folder_last(tmp_path: Path) -> None:
+    flags = ("--recipe", "quickstart", "--cache_dir", str(tmp_path / "cache"))
+    for expected in ("written", "found"):
+        result = run("prepare_data.py", *flags, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr[-3000:]
+        folder = Path(result.stdout.splitlines()[-1])
+        assert folder.parent == tmp_path / "cache"
+        assert load_from_disk(folder)["test"].num_rows == 1000
+        assert f"Features {expected}: {folder}" in result.stderr
+
+
+def test_two_layers_learn_on_the_official_corpus(tmp_path: Path, official: Path, kcbert: Path) -> None:
+    result = run(
+        *("train.py", "--corpus_root_dir", str(official), "--model_name_or_path", str(kcbert), "--from_scratch"),
+        *("--config_overrides", "num_hidden_layers=2,hidden_size=64,num_attention_heads=2,intermediate_size=128"),
+        *("--max_steps", "20", "--logging_steps", "1", "--learning_rate", "2e-3", "--output_dir", "run"),
+        *("--cache_dir", str(SCRATCH / "official"), "--per_device_eval_batch_size", "256"),
+        cwd=tmp_path,
+        launcher=ACCELERATE,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    log = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert len(losses) == 20
+    assert sum(losses[-5:]) < sum(losses[:5])
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["corpus"]["official_nsmc"] is True
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["validation"]["reviews"], results["test"]["reviews"]) == (7500, 50_000)
+
+
+def test_the_readme_tree_is_true() -> None:
+    root = Path(__file__).resolve().parents[1]
+    for readme in ("README.md", "README.ko.md"):
+        text = (root / readme).read_text(encoding="utf-8")
+        files = {
+            str(path.relative_to(root))
+            for folder in ("pipeline", "scripts", "accelerate_configs")
+            for path in (root / folder).rglob("*")
+            if path.suffix in (".py", ".yaml") and path.name != "__init__.py" and "recipes" not in path.parts
+        }
+        missing = [file for file in sorted(files) if os.path.basename(file) not in text]
+        assert not missing, f"{readme} does not name {missing}"
