@@ -7,6 +7,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,9 +80,12 @@ def load_features(
         sizes = {str(path.relative_to(beside)): path.stat().st_size for path in beside.rglob("*") if path.is_file()}
         (beside / ABOUT).write_text(json.dumps({**made_from, "bytes": sizes}, indent=2), encoding="utf-8")
 
+    started = time.perf_counter()
     built = build_once(folder, build, sound=_is_sound, anew=overwrite_cache)
-    logger.info("Features %s: %s", "written" if built else "found", folder)
-    return load_from_disk(folder), folder
+    features = load_from_disk(folder)
+    seconds = time.perf_counter() - started
+    logger.info("Features %s: %s (%.2f s)", "written" if built else "found", folder, seconds)
+    return features, folder
 
 
 def tokenize(corpus: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> DatasetDict:
