@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ACCELERATE, SCRATCH, run
+from conftest import ACCELERATE, NO_DROPOUT, SCRATCH, run
 from datasets import load_from_disk
 from transformers import pipeline
 
@@ -188,8 +188,12 @@ def test_prepare_data_prints_the_folder_last(tmp_path: Path) -> None:
 def test_two_layers_learn_on_the_official_corpus(tmp_path: Path, official: Path, kcbert: Path) -> None:
     result = run(
         *("train.py", "--corpus_root_dir", str(official), "--model_name_or_path", str(kcbert), "--from_scratch"),
-        *("--config_overrides", "num_hidden_layers=2,hidden_size=64,num_attention_heads=2,intermediate_size=128"),
-        *("--max_steps", "20", "--logging_steps", "1", "--learning_rate", "2e-3", "--output_dir", "run"),
+        "--config_overrides",
+        f"num_hidden_layers=2,hidden_size=128,num_attention_heads=2,intermediate_size=256,{NO_DROPOUT}",
+        # Random weights need a warm-up and large batches to show anything in 20 steps: 0.69 to 0.48 when this was written.
+        *("--max_steps", "20", "--total_batch_size", "512", "--learning_rate", "3e-3"),
+        *("--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "5"),
+        *("--logging_steps", "1", "--output_dir", "run"),
         *("--cache_dir", str(SCRATCH / "official"), "--per_device_eval_batch_size", "256"),
         cwd=tmp_path,
         launcher=ACCELERATE,
@@ -198,7 +202,7 @@ def test_two_layers_learn_on_the_official_corpus(tmp_path: Path, official: Path,
     log = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     losses = [entry["loss"] for entry in log if "loss" in entry]
     assert len(losses) == 20
-    assert sum(losses[-5:]) < sum(losses[:5])
+    assert losses[-1] < losses[0] - 0.1
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert about["corpus"]["official_nsmc"] is True
     results = json.loads((tmp_path / "run" / "results.json").read_text())
