@@ -11,6 +11,7 @@ import psutil
 from pipeline.errors import UserError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def is_main_process() -> bool:
@@ -33,6 +34,8 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
                 sys.stderr.write(f"\nerror: {error}\n")
             _quiet_the_launcher()
             sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
+            sys.exit(EXIT_INTERRUPTED)
 
     return run
 

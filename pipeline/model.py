@@ -133,7 +133,8 @@ def _checked(files: ModelFiles) -> ModelFiles:
     needed = {
         "a config (config.json)": any_of("config.json"),
         "a tokenizer (tokenizer.json or vocab.txt)": any_of("tokenizer.json", "vocab.txt", "*.model"),
-        "weights (model.safetensors or pytorch_model.bin)": not files.weights or any_of(*SAFE_WEIGHTS, *OLD_WEIGHTS),
+        "weights (model.safetensors or pytorch_model.bin)": not files.weights
+        or any_of(*SAFE_WEIGHTS, *OLD_WEIGHTS, "*.onnx"),
     }
     missing = [what for what, there in needed.items() if not there]
     if missing:
@@ -142,22 +143,30 @@ def _checked(files: ModelFiles) -> ModelFiles:
     return files
 
 
-def load_tokenizer(files: ModelFiles, max_seq_length: int) -> PreTrainedTokenizerBase:
+def load_tokenizer(files: ModelFiles, max_seq_length: int | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer, and check that the model has a position for each of `max_seq_length` tokens.
 
+    Args:
+        files: where it is.
+        max_seq_length: how long texts may get, which is kept with the tokenizer, so that a saved model is used with
+            the length that it was trained with; None: as the tokenizer has it.
+
     Raises:
-        UserError: it has fewer, or the files cannot be read.
+        UserError: the model has fewer positions, or the files cannot be read.
     """
-    positions = _positions(_load_config(files))
-    if max_seq_length > positions:
+    most = positions(load_config(files))
+    if max_seq_length and max_seq_length > most:
         raise UserError(
-            f"--max_seq_length {max_seq_length} is more than the {positions} positions that {files.name} has. "
-            f"Use at most {positions}."
+            f"--max_seq_length {max_seq_length} is more than the {most} positions that {files.name} has. "
+            f"Use at most {most}."
         )
     try:
-        return AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+    except Exception as error:  # the Rust tokenizers raise plain Exception for a file that is cut
         raise UserError(f"the tokenizer in {files.folder} cannot be read: {error}") from error
+    if max_seq_length:
+        tokenizer.model_max_length = max_seq_length
+    return tokenizer
 
 
 def load_model(files: ModelFiles, labels: list[str], config_overrides: str | None = None) -> PreTrainedModel:
@@ -173,7 +182,7 @@ def load_model(files: ModelFiles, labels: list[str], config_overrides: str | Non
     Raises:
         UserError: the files cannot be read, have no classifier, or `config_overrides` names what the config lacks.
     """
-    config = _load_config(files)
+    config = load_config(files)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     try:
@@ -188,14 +197,15 @@ def load_model(files: ModelFiles, labels: list[str], config_overrides: str | Non
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
 
 
-def _load_config(files: ModelFiles) -> PreTrainedConfig:
+def load_config(files: ModelFiles) -> PreTrainedConfig:
+    """Load the config, checking that it can be read."""
     try:
         return AutoConfig.from_pretrained(files.folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{files.folder / 'config.json'} cannot be read: {error}") from error
 
 
-def _positions(config: PreTrainedConfig) -> int:
+def positions(config: PreTrainedConfig) -> int:
     """How many tokens fit. RoBERTa's positions begin after its padding token's number (modeling_roberta.py)."""
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return config.max_position_embeddings - offset

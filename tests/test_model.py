@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertForSequenceClassification
 
 from pipeline.errors import UserError
-from pipeline.model import ModelFiles, _positions, fetch_model, load_model, load_tokenizer
+from pipeline.model import ModelFiles, fetch_model, load_model, load_tokenizer, positions
 
 LABELS = ["부정", "긍정"]
 
@@ -45,6 +45,11 @@ def test_half_precision_weights_are_trained_in_float32(folder: Path) -> None:
     assert load_model(fetch_model(str(folder)), LABELS).dtype == torch.float32
 
 
+def test_the_longest_length_stays_with_the_tokenizer(folder: Path, tmp_path: Path) -> None:
+    load_tokenizer(fetch_model(str(folder)), 64).save_pretrained(folder)
+    assert load_tokenizer(fetch_model(str(folder))).model_max_length == 64
+
+
 def test_from_scratch_with_another_shape(folder: Path) -> None:
     model = load_model(fetch_model(str(folder), weights=False), LABELS, "num_hidden_layers=1,hidden_size=32")
     assert (model.config.num_hidden_layers, model.bert.embeddings.word_embeddings.weight.shape[1]) == (1, 32)
@@ -62,10 +67,10 @@ def test_too_long_sequences_name_both_numbers(folder: Path) -> None:
         load_tokenizer(files, 129)
 
 
-@pytest.mark.parametrize(("model_type", "positions"), [("bert", 300), ("electra", 300), ("roberta", 298)])
-def test_positions(model_type: str, positions: int) -> None:
+@pytest.mark.parametrize(("model_type", "expected"), [("bert", 300), ("electra", 300), ("roberta", 298)])
+def test_positions(model_type: str, expected: int) -> None:
     config = AutoConfig.for_model(model_type, max_position_embeddings=300, pad_token_id=1)
-    assert _positions(config) == positions
+    assert positions(config) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""A fine-tuned model, in a folder or on the Hub, as a function from texts to labels. PyTorch or ONNX Runtime."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from pipeline.batching import PaddingCollator
+from pipeline.errors import UserError
+from pipeline.model import ModelFiles, fetch_model, load_config, load_tokenizer, positions
+
+WINDOW = 4096  # texts that are sorted by length together; also how many are in memory at a time
+BATCH_TOKENS = 4096  # of one batch, its padding included
+ONNX_FILES = ("model_quantized.onnx", "model.onnx")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one text.
+
+    Attributes:
+        label: the name of the most probable class.
+        probability: its probability, 0 to 1.
+        probabilities: of each class by name.
+        tokens: how many tokens the text has, special ones included.
+        truncated: whether it has more than the model was given.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+
+
+class Classifier:
+    """Labels texts in batches of similar length, whatever order they come in.
+
+    Attributes:
+        labels: names of the classes, in the order of their numbers.
+        tokenizer: a fast tokenizer.
+        max_seq_length: longest text in tokens; what is longer is cut at the end, as in training.
+        model: the PyTorch model in evaluation mode, or None where ONNX Runtime computes.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        labels: list[str],
+        max_seq_length: int,
+        compute_logits: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        model: torch.nn.Module | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.labels = labels
+        self.max_seq_length = max_seq_length
+        self.model = model
+        self._compute_logits = compute_logits
+
+    def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """Label texts as they come, in their order, holding no more than `WINDOW` of them at a time."""
+        texts = iter(texts)
+        while window := list(islice(texts, WINDOW)):
+            logits, lengths = self._logits_of_window(window)
+            for probabilities, length in zip(softmax(logits), lengths, strict=True):
+                best = int(probabilities.argmax())
+                yield Prediction(
+                    label=self.labels[best],
+                    probability=float(probabilities[best]),
+                    probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+                    tokens=length,
+                    truncated=length > self.max_seq_length,
+                )
+
+    def logits(self, texts: list[str]) -> np.ndarray:
+        """The model's raw scores, float32, [texts, classes]."""
+        if not texts:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        starts = range(0, len(texts), WINDOW)
+        return np.concatenate([self._logits_of_window(texts[start : start + WINDOW])[0] for start in starts])
+
+    def _logits_of_window(self, texts: list[str]) -> tuple[np.ndarray, list[int]]:
+        encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        rows = [{"input_ids": self._cut(ids), "label": 0} for ids in encoded["input_ids"]]
+        collate = PaddingCollator(self.tokenizer.pad_token_id)
+        logits = np.empty((len(rows), len(self.labels)), dtype=np.float32)
+        for indices in batches_by_length([len(row["input_ids"]) for row in rows]):
+            batch = collate([rows[index] for index in indices])
+            logits[indices] = self._compute_logits(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+        return logits, lengths
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """Cut the text and keep its last special token, as the tokenizer's own truncation does."""
+        return ids if len(ids) <= self.max_seq_length else [*ids[: self.max_seq_length - 1], ids[-1]]
+
+
+def load_classifier(name: str, revision: str = "main", device: str | None = None) -> Classifier:
+    """Load a fine-tuned model from a folder, the Hub or its cache; a folder that holds an ONNX file runs on that.
+
+    Args:
+        name: a folder that scripts/train.py or scripts/export_onnx.py wrote, or a model on the Hub.
+        revision: branch, tag or commit on the Hub.
+        device: where PyTorch computes; a GPU if there is one by default.
+
+    Raises:
+        UserError: there is no such model, its files cannot be read, or it is no classifier.
+    """
+    files = fetch_model(name, revision)
+    config = load_config(files)
+    if not any("SequenceClassification" in architecture for architecture in config.architectures or []):
+        raise UserError(
+            f"{name} is not a fine-tuned classifier: its config names {config.architectures}. Fine-tune it first: "
+            f"accelerate launch scripts/train.py --model_name_or_path {name}"
+        )
+    tokenizer = load_tokenizer(files)
+    longest = min(positions(config), tokenizer.model_max_length)
+    labels = [config.id2label[number] for number in range(config.num_labels)]
+    onnx = next((files.folder / file for file in ONNX_FILES if (files.folder / file).is_file()), None)
+    if onnx:
+        return Classifier(tokenizer, labels, longest, _onnx_runtime(onnx))
+    return _torch_classifier(files, tokenizer, labels, longest, device)
+
+
+def _torch_classifier(
+    files: ModelFiles, tokenizer: PreTrainedTokenizerBase, labels: list[str], longest: int, device: str | None
+) -> Classifier:
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            files.folder, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
+    model.eval().to(device)
+
+    @torch.inference_mode()
+    def compute(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        tensors = (torch.from_numpy(array).to(device) for array in (input_ids, attention_mask))
+        input_ids, attention_mask = tensors
+        return model(input_ids=input_ids, attention_mask=attention_mask).logits.float().cpu().numpy()
+
+    return Classifier(tokenizer, labels, longest, compute, model)
+
+
+def _onnx_runtime(path: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"{path} needs ONNX Runtime: pip install -e '.[onnx]'") from error
+    session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    inputs = {given.name for given in session.get_inputs()}
+
+    def compute(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": np.zeros_like(input_ids)}
+        return session.run(["logits"], {name: array for name, array in arrays.items() if name in inputs})[0]
+
+    return compute
+
+
+def batches_by_length(lengths: list[int]) -> Iterator[list[int]]:
+    """Group indices into batches of similar length and at most `BATCH_TOKENS` tokens, padding included."""
+    batch: list[int] = []
+    for index in sorted(
+        range(len(lengths)), key=lengths.__getitem__, reverse=True
+    ):  # longest first: it sets the width
+        if batch and (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities in float64, [..., classes]."""
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
