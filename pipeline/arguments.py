@@ -88,7 +88,10 @@ class ModelArguments:
 
     model_name_or_path: str = field(
         default="beomi/kcbert-base",
-        metadata={"help": "A model on the Hugging Face Hub or a folder; quickstart: a small BERT made from scratch."},
+        metadata={
+            "help": "A model on the Hugging Face Hub or a folder; quickstart: a small BERT made from scratch.",
+            "aliases": ["--model"],
+        },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
     from_scratch: bool = field(
@@ -149,6 +152,9 @@ class TrainingArguments(transformers.TrainingArguments):
     )
     logging_steps: float = field(default=50, metadata={"help": "Log every so many updates."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where curves go: tensorboard, wandb, none, ..."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Push the finished model; needs hub_model_id."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "USER/NAME on the Hugging Face Hub."})
+    hub_private_repo: bool = field(default=False, metadata={"help": "Create the repository private."})
 
     # Ours.
     total_batch_size: int = field(
@@ -249,12 +255,13 @@ class _Parser(HfArgumentParser):
 
 
 def parse_arguments(
-    argv: list[str] | None = None,
+    argv: list[str] | None = None, defaults: dict[str, Any] | None = None
 ) -> tuple[DataArguments, ModelArguments, TrainingArguments]:
     """Read the three groups of options from the command line, and before it from the YAML of `--recipe`.
 
     Args:
         argv: the words after the command's name; those of this process by default.
+        defaults: values that stand in for the options' own, and that recipe and command line win over.
 
     Raises:
         UserError: an unknown option or recipe, a value of the wrong kind or out of range, or values that do not fit.
@@ -268,7 +275,8 @@ def parse_arguments(
         help=f"Options from a YAML file, which flags beside it win over. Ours: {', '.join(recipe_names())}.",
     )
     recipe = parser.parse_known_args(argv)[0].recipe
-    words = _recipe_words(recipe, {action.dest for action in parser._actions}) + argv if recipe else argv
+    known = {action.dest for action in parser._actions}
+    words = _words(defaults or {}) + (_words(_read_recipe(recipe, known)) if recipe else []) + argv
     given = _parse_known(parser, words)
     try:
         data, model, training, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
@@ -282,6 +290,13 @@ def parse_arguments(
     return data, model, training
 
 
+def parse_model_name(argv: list[str] | None = None) -> tuple[str, str]:
+    """The model and its revision alone, for scripts whose other defaults depend on the model."""
+    parser = _Parser(ModelArguments, allow_abbrev=False, add_help=False)
+    given = parser.parse_known_args(argv)[0]
+    return given.model_name_or_path, given.model_revision
+
+
 def recipe_names() -> list[str]:
     """The recipes that come with this project."""
     return sorted(
@@ -291,8 +306,18 @@ def recipe_names() -> list[str]:
     )
 
 
-def _recipe_words(recipe: str, known: set[str]) -> list[str]:
-    """Turn a YAML mapping of options into the words one would have typed, so that one parser checks both."""
+def _words(options: dict[str, Any]) -> list[str]:
+    """Turn a mapping of options into the words one would have typed, so that one parser checks both."""
+    words = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def _read_recipe(recipe: str, known: set[str]) -> dict[str, Any]:
     if recipe in recipe_names():
         text = resources.files("pipeline.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
@@ -310,15 +335,10 @@ def _recipe_words(recipe: str, known: set[str]) -> list[str]:
         raise UserError(
             f"--recipe {recipe} holds a {type(options).__name__}; expected lines like `max_seq_length: 128`."
         )
-    words = []
-    for name, value in options.items():
+    for name in options:
         if name not in known or name == "recipe":
             raise UserError(f"--recipe {recipe}: unknown option `{name}`." + _suggestion(str(name), known))
-        if value is None:
-            continue
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        words += [f"--{name}", *map(str, values)]
-    return words
+    return options
 
 
 def _parse_known(parser: _Parser, words: list[str]) -> argparse.Namespace:

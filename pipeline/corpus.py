@@ -84,12 +84,14 @@ def fetch_corpus(
         UserError: a file is missing and cannot be fetched, is malformed (file, line and reason are named), or is not
             the official one (the expected and the found figures are named).
     """
+    started = time.time()
     folder = Path(root_dir).expanduser().resolve() / "nsmc"
     wanted = [file for file in OFFICIAL.values() if force_download or not (folder / file.name).is_file()]
     if wanted and not download:
         raise UserError(f"{folder / wanted[0].name} is missing.")
     if wanted:
-        _download(folder, wanted)
+        # A file that is newer than this call was fetched by another process while this one waited for the lock.
+        _download(folder, wanted, newer_than=started if force_download else 0)
     digests = {split: _sha256(folder / file.name) for split, file in OFFICIAL.items()}
     official = {split: digests[split] == file.sha256 for split, file in OFFICIAL.items()}
     for split, file in OFFICIAL.items():
@@ -238,17 +240,15 @@ def _korpora_urls(korpus_nsmc, urls: dict[str, str]) -> Iterator[None]:
             entry["url"] = url
 
 
-def _download(folder: Path, wanted: list[OfficialFile]) -> None:
+def _download(folder: Path, wanted: list[OfficialFile], newer_than: float) -> None:
     """Fetch files beside their place, verify them, and rename them into it; one process works, the others wait."""
-    started = time.time()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             for file in wanted:
                 path = folder / file.name
-                if path.is_file() and path.stat().st_mtime >= started:
-                    continue  # another process fetched it while this one waited
-                _download_one(folder, file)
+                if not path.is_file() or path.stat().st_mtime < newer_than:
+                    _download_one(folder, file)
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} cannot be written: {error.strerror}. Name a folder that can be with "

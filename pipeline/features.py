@@ -132,6 +132,30 @@ def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datas
     return train.select(np.flatnonzero(~held_out)), train.select(np.flatnonzero(held_out))
 
 
+def split_rows(
+    features: DatasetDict, fraction: float, seed: int, first: int | None = None, column: str = "input_ids"
+) -> dict[str, Dataset]:
+    """The rows of `train`, `validation` (unless `fraction` is 0) and `test`, with the column asked for and `label`.
+
+    Args:
+        features: from `load_features`.
+        fraction: share of the training reviews held out for validation.
+        seed: fixes which.
+        first: only so many rows of each, for trying out.
+        column: `input_ids`, or `text`.
+
+    Raises:
+        UserError: as `hold_out`.
+    """
+    train, validation = hold_out(features["train"], fraction, seed)
+    splits = {"train": train, "validation": validation, "test": features["test"]}
+    return {
+        name: rows.select_columns([column, "label"]).select(range(min(len(rows), first or len(rows))))
+        for name, rows in splits.items()
+        if rows is not None
+    }
+
+
 def log_examples(features: Dataset, tokenizer: PreTrainedTokenizerBase, count: int = 5) -> None:
     """Log the first rows as the tutorial does: sentence, tokens, label, ids."""
     for row in features.select(range(min(count, len(features)))):

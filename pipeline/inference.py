@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from pipeline.batching import PaddingCollator
 from pipeline.errors import UserError
-from pipeline.model import ModelFiles, fetch_model, load_config, load_tokenizer, positions
+from pipeline.fetch import ModelFiles, fetch_model
+from pipeline.model import UNREADABLE, load_config, load_tokenizer, positions
 
 WINDOW = 4096  # texts that are sorted by length together; also how many are in memory at a time
 BATCH_TOKENS = 4096  # of one batch, its padding included
@@ -134,7 +135,7 @@ def _torch_classifier(
         model = AutoModelForSequenceClassification.from_pretrained(
             files.folder, dtype=torch.float32, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
     model.eval().to(device)
 

@@ -70,6 +70,8 @@ def start_logging() -> logging.Logger:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
         logger.addHandler(handler)
         logger.propagate = False
+    if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     logger.setLevel(logging.INFO if is_main_process() else logging.WARNING)
     return logger
 

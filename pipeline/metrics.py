@@ -73,7 +73,7 @@ def report(logits: np.ndarray, references: np.ndarray, labels: Sequence[str]) ->
     loss = -log_probabilities[np.arange(len(references)), references].mean()
     return {
         "reviews": len(references),
-        "loss": float(loss),
+        "loss": round(float(loss), 6),  # what is beyond differs with the number of threads and processes
         **numbers,
         "accuracy_interval": wilson_interval(numbers["accuracy"], len(references)),
     }

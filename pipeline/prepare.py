@@ -13,7 +13,8 @@ from pipeline.arguments import QUICKSTART, DataArguments, ModelArguments
 from pipeline.corpus import CorpusFiles, fetch_corpus, read_corpus
 from pipeline.errors import UserError, call_all
 from pipeline.features import default_cache_dir, load_features
-from pipeline.model import ModelFiles, fetch_model, load_tokenizer
+from pipeline.fetch import ModelFiles, fetch_model
+from pipeline.model import load_tokenizer
 from pipeline.quickstart import write_quickstart
 
 logger = logging.getLogger(__name__)

@@ -12,13 +12,19 @@ from typing import Any
 
 import torch
 
+from pipeline.fetch import ModelFiles
+from pipeline.inference import softmax
+
 logger = logging.getLogger(__name__)
 
+EVALUATED_WITH = [
+    *("corpus_name", "allow_modified_corpus", "validation_fraction", "validation_seed", "max_seq_length", "batching")
+]
 PACKAGES = ["torch", "transformers", "datasets", "accelerate", "evaluate", "tokenizers", "huggingface_hub", "Korpora"]
 
 
-def environment() -> dict[str, Any]:
-    """Versions of what computed the result, and the machine."""
+def environment(processes: int, mixed_precision: str) -> dict[str, Any]:
+    """Versions of what computed the result, the machine, and how it was used."""
     versions = {package: importlib.metadata.version(package) for package in [*PACKAGES, "nsmc-pipeline"]}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
@@ -26,6 +32,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": device,
+        "processes": processes,
+        "mixed_precision": mixed_precision,
         "packages": versions,
         "command": " ".join(sys.argv),
     }
@@ -47,8 +55,80 @@ def log_arguments(arguments: dict[str, dict[str, Any]]) -> None:
         )
 
 
+def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> dict[str, Any]:
+    """How training went, what chose the checkpoint, and what another evaluation needs to come to the same numbers.
+
+    No path of this machine is in it: it goes to the Hub with the model.
+    """
+    best = state.best_model_checkpoint
+    return {
+        "checkpoint_chosen_on": chosen_on,
+        "training": {**outcome.metrics, "steps": state.global_step, "best_checkpoint": best and Path(best).name},
+        "evaluated_with": {name: getattr(data, name) for name in EVALUATED_WITH},
+    }
+
+
+def evaluation_settings(files: ModelFiles) -> dict[str, Any]:
+    """The options that a model was scored with at the end of its training, as far as its folder tells.
+
+    A model in a folder of the user's own gets its evaluation in there as well.
+    """
+    settings = {} if files.commit else {"output_dir": str(files.folder)}
+    for file, read in (
+        ("results.json", lambda about: about["evaluated_with"]),
+        (
+            "run.json",
+            lambda about: {name: about["arguments"]["data"][name] for name in ("corpus_root_dir", "cache_dir")},
+        ),
+    ):
+        try:
+            settings |= read(json.loads((files.folder / file).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError):
+            logger.info("%s has no %s: the options' own defaults stand.", files.folder, file)
+    return settings
+
+
+def write_predictions(path: Path, predictions: dict[str, Any], texts: dict[str, Any], labels: list[str]) -> None:
+    """Write each review of each split with its label, the predicted one and the probabilities, one JSON a line."""
+    with open(path, "w", encoding="utf-8") as file:
+        for split, prediction in predictions.items():
+            probabilities = softmax(prediction.predictions)
+            for row, shares in zip(texts[split], probabilities, strict=True):
+                line = {"split": split, "text": row["text"], "label": labels[row["label"]]}
+                line["predicted"] = labels[int(shares.argmax())]
+                line["probabilities"] = dict(zip(labels, map(float, shares), strict=True))
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
 def closing_table(results: dict[str, Any], output_dir: Path, features: Path) -> str:
-    """What a person reads at the end: each split's metrics side by side, how they came about, where things are."""
+    """What a person reads at the end of training: the numbers, how they came about, and where things are."""
+    chosen = {
+        "validation": "The checkpoint was chosen on the validation reviews; test was scored once.",
+        "test": "The checkpoint was chosen on the test reviews, so the test score is no honest estimate.",
+    }
+    places = {
+        "model": output_dir,
+        "results": output_dir / "results.json",
+        "settings": output_dir / "run.json",
+        "card": output_dir / "README.md",
+        "curves": output_dir / "runs",
+        "features": features,
+    }
+    return f"\n{_table(results)}\n\n{chosen[results['checkpoint_chosen_on']]}\n{_list(places)}"
+
+
+def evaluation_table(results: dict[str, Any], output_dir: Path) -> str:
+    """What a person reads at the end of an evaluation."""
+    places = {"results": output_dir / "evaluation.json", "reviews": output_dir / "predictions.jsonl"}
+    return f"\n{_table(results)}\n\n{_list(places)}"
+
+
+def _list(places: dict[str, Path]) -> str:
+    return "\n".join(f"  {what:<9} {path}" for what, path in places.items())
+
+
+def _table(results: dict[str, Any]) -> str:
+    """Each split's metrics side by side."""
     splits = {name: numbers for name, numbers in results.items() if name in ("validation", "test")}
     rows = [("", *splits)]
     rows += [
@@ -73,24 +153,7 @@ def closing_table(results: dict[str, Any], output_dir: Path, features: Path) -> 
         )
         for row in rows
     ]
-    chosen = {
-        "validation": "The checkpoint was chosen on the validation reviews; test was scored once.",
-        "test": "The checkpoint was chosen on the test reviews, so the test score is no honest estimate.",
-    }
-    return "\n".join(
-        ["", *lines, "", chosen[results["checkpoint_chosen_on"]]]
-        + [f"  {what:<9} {path}" for what, path in _places(output_dir, features).items()]
-    )
-
-
-def _places(output_dir: Path, features: Path) -> dict[str, Path]:
-    return {
-        "model": output_dir,
-        "results": output_dir / "results.json",
-        "settings": output_dir / "run.json",
-        "curves": output_dir / "runs",
-        "features": features,
-    }
+    return "\n".join(lines)
 
 
 def _width(text: str) -> int:

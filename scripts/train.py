@@ -1,7 +1,8 @@
 """Fine-tune a Korean classifier.
 
-accelerate launch scripts/train.py --recipe quickstart    # two minutes, no network
+accelerate launch scripts/train.py --recipe quickstart    # half a minute, no network
 accelerate launch scripts/train.py                        # kcbert-base on NSMC with the book's settings
+accelerate launch scripts/train.py --push_to_hub --hub_model_id USER/NAME
 python scripts/train.py --help                            # every option
 """
 
@@ -12,13 +13,16 @@ from transformers import enable_full_determinism, set_seed
 
 from pipeline.arguments import parse_arguments, public_arguments
 from pipeline.batching import make_collator
+from pipeline.card import model_card
 from pipeline.checkpoint import checkpoint_to_resume, make_room
-from pipeline.features import hold_out, log_examples
+from pipeline.features import log_examples, split_rows
+from pipeline.hub import check_size, destination_of
 from pipeline.launch import command, start_logging, use_all_cores
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
-from pipeline.results import closing_table, environment, log_arguments, write_json
+from pipeline.publish import publish_finished_run
+from pipeline.results import closing_table, describe_training, environment, log_arguments, write_json
 from pipeline.trainer import Trainer
 
 
@@ -31,6 +35,7 @@ def main() -> None:
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
+    destination = destination_of(training_args)
     with training_args.main_process_first(desc="looking at the output folder"):
         if training_args.should_save:
             make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
@@ -38,20 +43,17 @@ def main() -> None:
     prepared = prepare(data_args, model_args)
     log_examples(prepared.features["train"], prepared.tokenizer)
     labels = prepared.features["train"].features["label"].names
-    train, validation = hold_out(prepared.features["train"], data_args.validation_fraction, data_args.validation_seed)
-    test = prepared.features["test"]
-    chosen_on = "test" if validation is None else "validation"
-    splits = {"validation": validation, "test": test}
-    splits = {name: rows.select_columns(["input_ids", "label"]) for name, rows in splits.items() if rows is not None}
-    if training_args.fast_dev_run:
-        train = train.select(range(min(len(train), training_args.total_batch_size)))
-        splits = {name: rows.select(range(min(len(rows), 32))) for name, rows in splits.items()}
+    first = training_args.total_batch_size if training_args.fast_dev_run else None
+    splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, first)
+    chosen_on = "validation" if "validation" in splits else "test"
 
     (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
+    model = load_model(prepared.model, labels, model_args.config_overrides)
+    check_size(model, destination)
     trainer = Trainer(
-        model=load_model(prepared.model, labels, model_args.config_overrides),
+        model=model,
         args=training_args,
-        train_dataset=train.select_columns(["input_ids", "label"]),
+        train_dataset=splits.pop("train"),
         eval_dataset=splits[chosen_on],
         data_collator=make_collator(
             data_args.batching, prepared.tokenizer, data_args.max_seq_length, training_args.device
@@ -63,19 +65,18 @@ def main() -> None:
     trainer.save_model(output_dir)
     trainer.save_state()
 
-    results = {
-        "checkpoint_chosen_on": chosen_on,
-        "training": {**outcome.metrics, "best_checkpoint": trainer.state.best_model_checkpoint},
-    }
+    results = describe_training(outcome, trainer.state, chosen_on, data_args)
     for name, rows in splits.items():
         prediction = trainer.predict(rows, metric_key_prefix=name)
         results[name] = report(prediction.predictions, prediction.label_ids, labels)
     if trainer.is_world_process_zero():
-        write_json(
-            output_dir / "run.json", {**prepared.describe(), "arguments": arguments, "environment": environment()}
-        )
-        write_json(output_dir / "results.json", results)  # last: it says that the run is complete
+        about = environment(training_args.world_size, trainer.accelerator.mixed_precision)
+        write_json(output_dir / "run.json", {**prepared.describe(), "arguments": arguments, "environment": about})
+        write_json(output_dir / "results.json", results)  # says that the run is complete
+        model_card(output_dir, str(output_dir)).save(output_dir / "README.md")
         print(closing_table(results, output_dir, prepared.folder))
+    if destination:
+        print(f"  {'pushed':<9} {publish_finished_run(output_dir, destination)}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from transformers import pipeline
 from pipeline import inference
 from pipeline.corpus import LABELS
 from pipeline.errors import UserError
+from pipeline.fetch import fetch_model
 from pipeline.inference import batches_by_length, load_classifier, softmax
-from pipeline.model import fetch_model, load_model, load_tokenizer
+from pipeline.model import load_model, load_tokenizer
 
 TOLERANCE = 1e-3  # these weights are 25 times BERT's usual ones, and so are the rounding errors of padding otherwise
 TEXTS = [

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertForSequenceClassification
 
 from pipeline.errors import UserError
-from pipeline.model import ModelFiles, fetch_model, load_model, load_tokenizer, positions
+from pipeline.fetch import ModelFiles, fetch_model
+from pipeline.model import load_model, load_tokenizer, positions
 
 LABELS = ["부정", "긍정"]
 
@@ -130,7 +131,7 @@ def test_without_network_and_cache_the_message_says_what_to_do(folder: Path, in_
         f"someone/{in_cache}",
         "could not be downloaded",
         constants.ENDPOINT,
-        "--model_name_or_path FOLDER",
+        "--model FOLDER",
     ):
         assert expected in str(caught.value)
 

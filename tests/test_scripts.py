@@ -107,7 +107,7 @@ def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: 
     assert "Traceback" not in result.stderr
     for expected in (
         *("raw.githubusercontent.com", str(tmp_path / "Korpora" / "nsmc" / "ratings_train.txt"), "--corpus_root_dir"),
-        *("beomi/kcbert-base", "--model_name_or_path FOLDER", "--recipe quickstart"),
+        *("beomi/kcbert-base", "--model FOLDER", "--recipe quickstart"),
     ):
         assert expected in result.stderr
     assert result.stderr.count("error: ") == 1

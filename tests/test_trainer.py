@@ -16,8 +16,9 @@ from pipeline.arguments import TrainingArguments
 from pipeline.batching import EpochOrder, PaddingCollator
 from pipeline.corpus import LABELS, fetch_corpus, read_corpus
 from pipeline.features import tokenize
+from pipeline.fetch import fetch_model
 from pipeline.metrics import report, scalars
-from pipeline.model import fetch_model, load_model
+from pipeline.model import load_model
 from pipeline.schedule import EpochwiseExponentialLR
 from pipeline.trainer import Trainer
 
