@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from pipeline.errors import UserError
-from pipeline.fetch import ModelFiles, fetch_model  # noqa: F401
+from pipeline.fetch import ModelFiles
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 

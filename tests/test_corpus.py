@@ -237,12 +237,7 @@ def test_a_failed_forced_download_keeps_the_old_file(server: Server, tmp_path: P
 
 
 def test_several_processes_download_once(server: Server, tmp_path: Path) -> None:
-    processes = [
-        multiprocessing.get_context("fork").Process(
-            target=fetch_corpus, args=(tmp_path,)
-        )
-        for _ in range(4)
-    ]
+    processes = [multiprocessing.get_context("fork").Process(target=fetch_corpus, args=(tmp_path,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -12,8 +12,6 @@ from conftest import ACCELERATE, NO_DROPOUT, SCRATCH, run
 from datasets import load_from_disk
 from transformers import pipeline
 
-pytestmark = pytest.mark.slow
-
 SECRET = "hf_NobodyMayEverReadThis"
 ONLINE = {"HF_HUB_OFFLINE": "0"}  # the libraries are not told that there is no network
 

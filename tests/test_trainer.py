@@ -208,7 +208,6 @@ def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str,
     ]
 
 
-@pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path, toy_corpus: Path, two_processes) -> None:
     """135 training reviews: 5 updates of 32 an epoch, the last of 7, which two processes of 16 share unevenly."""
     one = train_small(tmp_path, ACCELERATE, toy_corpus, "one", "--max_steps", "12")
