@@ -57,7 +57,7 @@ def test_order_and_batches_do_not_matter(saved: Path, monkeypatch: pytest.Monkey
     classifier = load_classifier(str(saved))
     whole = classifier.logits(TEXTS)
     monkeypatch.setattr(inference, "WINDOW", 4)
-    monkeypatch.setattr(inference, "BATCH_TOKENS", 20)
+    classifier.batch_tokens = 20
     assert np.allclose(classifier.logits(TEXTS), whole, atol=TOLERANCE)
     assert np.allclose(classifier.logits(TEXTS[::-1])[::-1], whole, atol=TOLERANCE)
 
@@ -89,10 +89,9 @@ def test_a_model_that_is_no_classifier(quickstart, saved: Path, tmp_path: Path) 
         load_classifier(str(folder))
 
 
-def test_batches_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "BATCH_TOKENS", 12)
+def test_batches_by_length() -> None:
     lengths = [3, 6, 50, 3, 4, 6]
-    batches = list(batches_by_length(lengths))
+    batches = list(batches_by_length(lengths, 12))
     assert sorted(index for batch in batches for index in batch) == list(range(6))
     assert batches[0] == [2]  # longer than the budget: a batch of its own
     assert all(len(batch) * max(lengths[index] for index in batch) <= 12 for batch in batches[1:])
