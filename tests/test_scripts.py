@@ -75,7 +75,7 @@ def test_quickstart_leaves_what_made_it(quickstart_run) -> None:
     assert result.stderr.count("*** Example ***") == 5
     # Best and last are kept; the model at the top is the best.
     best = json.loads((output / "results.json").read_text())["training"]["best_checkpoint"]
-    assert (cwd / best / "model.safetensors").read_bytes() == (output / "model.safetensors").read_bytes()
+    assert (output / best / "model.safetensors").read_bytes() == (output / "model.safetensors").read_bytes()
     assert len(list(output.glob("checkpoint-*"))) <= 2
 
 
