@@ -21,6 +21,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from pipeline.errors import UserError
+from pipeline.launch import processes_meet_on_the_cpu
 
 QUICKSTART = "quickstart"  # the corpus and the model that this project makes itself
 ADAM = "adam"  # torch.optim.Adam; transformers knows AdamW only
@@ -150,6 +151,9 @@ class TrainingArguments(transformers.TrainingArguments):
         default=False,
         metadata={"help": "Not needed: the rows given to Trainer have the columns that the batches take."},
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Several processes: look for weights that a step does not use, at every step."}
+    )
     logging_steps: float = field(default=50, metadata={"help": "Log every so many updates."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where curves go: tensorboard, wandb, none, ..."})
     push_to_hub: bool = field(default=False, metadata={"help": "Push the finished model; needs hub_model_id."})
@@ -183,6 +187,7 @@ class TrainingArguments(transformers.TrainingArguments):
         chosen = {name: mine for name, (mine, _) in ours.items() if getattr(self, name) == mine}
         for name in chosen:
             setattr(self, name, ours[name][1])
+        self.use_cpu = self.use_cpu or processes_meet_on_the_cpu()
         super().__post_init__()
         for name, mine in chosen.items():
             setattr(self, name, mine)

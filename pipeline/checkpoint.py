@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 # is the one that Trainer writes last (transformers 5.23).
 NEEDED = [
     ("model.safetensors", "model.safetensors.index.json", "pytorch_model_fsdp_0"),
-    ("optimizer.pt", "optimizer_0"),
+    ("optimizer.pt", "optimizer.bin", "optimizer_0"),
 ]
 NEEDED += [("scheduler.pt",), ("rng_state.pth", "rng_state_0.pth"), ("trainer_state.json",)]
 RESULTS = "results.json"

@@ -62,6 +62,31 @@ def _quiet_the_launcher() -> None:
         launcher.terminate()
 
 
+def processes_meet_on_the_cpu() -> bool:
+    """Whether this is one of several processes that have no device but the CPU.
+
+    accelerate does not connect them unless it is told so: each would train the whole model on all rows, alone (1.15,
+    `PartialState._prepare_backend`). Its launcher tells a single process only. A Mac's GPU serves one process.
+
+    Raises:
+        UserError: there are GPUs, but fewer than processes on this machine.
+    """
+    import torch
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if "RANK" not in os.environ:
+        return False
+    if device is None or device.type in ("cpu", "mps"):
+        return True
+    if here > torch.accelerator.device_count():
+        raise UserError(
+            f"{here} processes were started on a machine with {torch.accelerator.device_count()} GPU(s); expected one "
+            "GPU each. Set --num_processes after `accelerate launch`, or use accelerate_configs/cpu.yaml."
+        )
+    return False
+
+
 def start_logging() -> logging.Logger:
     """Log this project at INFO on rank 0 and at WARNING elsewhere, to stderr; stdout is for results."""
     logger = logging.getLogger("pipeline")

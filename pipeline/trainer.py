@@ -1,10 +1,12 @@
 """The Trainer subclass: optimizer, schedule, and a loss that is right. It overrides hooks, never the loop."""
 
+import os
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import transformers
+from accelerate import DistributedType, PartialState
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
@@ -44,6 +46,22 @@ class Trainer(transformers.Trainer):
             label_smoothing=self.args.label_smoothing_factor,
         )
         return total / num_items_in_batch
+
+    # Sharding.
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make FSDP what the launcher was asked for, on the CPU too, and layer by layer with every model."""
+        processes = PartialState()
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and processes.distributed_type == DistributedType.MULTI_CPU:
+            # accelerate shards on GPUs only and trains unsharded elsewhere, in silence (1.15, `AcceleratorState`).
+            processes.distributed_type = DistributedType.MULTI_GPU
+        super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
+            # What models name themselves will not do: BERT and RoBERTa name their embeddings too, whose inner one
+            # accelerate would then shard twice (1.15, `fsdp2_prepare_model`), and ELECTRA names nothing (5.23).
+            lists = [module for module in self.model.modules() if isinstance(module, torch.nn.ModuleList)]
+            names = sorted({type(layer).__name__ for layers in lists for layer in layers})
+            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = names
 
     # Optimizer and schedule.
 
