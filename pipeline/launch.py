@@ -3,8 +3,11 @@
 import functools
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -12,11 +15,47 @@ from pipeline.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PATIENCE = 10  # seconds
+OWN = {"output_dir", "corpus_root_dir", "cache_dir", "resume_from_checkpoint", "force_download", "overwrite_cache"}
 
 
 def is_main_process() -> bool:
     """Whether this process speaks for all (rank 0), known before any process group exists."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def machines() -> int:
+    """How many machines train together; known from torchrun, so one on a TPU."""
+    return int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+
+
+def check_machines_agree(settings: dict[str, Any]) -> None:
+    """Make sure that all machines are about to do the same work, before they wait for one another for ever.
+
+    Args:
+        settings: what has to be the same. It may hold paths that are each machine's own (`OWN`), which are left out.
+
+    Raises:
+        UserError: on every machine, with what differs.
+    """
+    if machines() == 1:
+        return
+    from accelerate.utils import gather_object
+
+    mine = {name: value for name, value in settings.items() if name not in OWN}
+    everyones = gather_object([(int(os.environ["GROUP_RANK"]), mine)])
+    first = everyones[0][1]
+    differing = {
+        f"  {name}: {first.get(name)} on machine 0, {theirs.get(name)} on machine {machine}"
+        for machine, theirs in everyones
+        for name in first.keys() | theirs.keys()
+        if first.get(name) != theirs.get(name)
+    }
+    if differing:
+        raise UserError(
+            "the machines are not about to do the same:\n" + "\n".join(sorted(differing)) + "\nGive all of them the same "
+            "options and corpus. A checkpoint is written by machine 0 alone: copy it to the same place on the others."
+        )
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -30,8 +69,10 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except UserError as error:
-            if is_main_process():
-                sys.stderr.write(f"\nerror: {error}\n")
+            if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+                time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
+            sys.stderr.write(f"\nerror: {error}\n")
+            sys.stderr.flush()
             _quiet_the_launcher()
             sys.exit(EXIT_USER_ERROR)
         except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
@@ -40,10 +81,8 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def _simple_launcher() -> psutil.Process | None:
-    """The `accelerate launch` that started this process and this process only, if that is how it was started."""
-    if "RANK" in os.environ:
-        return None  # started by torchrun, which prints a report of its own and must stay to end the other processes
+def _launcher() -> psutil.Process | None:
+    """The `accelerate launch` that started this process, if that is how it was started."""
     launcher = psutil.Process().parent()
     try:
         names = [os.path.basename(argument) for argument in launcher.cmdline()[:3]] if launcher else []
@@ -53,13 +92,24 @@ def _simple_launcher() -> psutil.Process | None:
 
 
 def _quiet_the_launcher() -> None:
-    """End a single-process `accelerate launch` before it buries our message under a traceback of its own.
+    """End `accelerate launch`, and with it this machine's run, before it buries our message under its own.
 
-    Unless it was given --quiet, its `simple_launcher` raises CalledProcessError for every exit code but 0
-    (accelerate 1.15, commands/launch.py). It has nothing left to do but to wait for us. Its exit code is then 143.
+    For every exit code but 0, its `simple_launcher` raises CalledProcessError unless it was given --quiet, and torchrun
+    inside its `multi_gpu_launcher` reports every process and raises ChildFailedError (accelerate 1.15,
+    commands/launch.py). A simple one has nothing left to do but to wait for us; its exit code is then 143. torchrun
+    would end the other processes, which is done here in its stead, and has a traceback for all the usual signals; its
+    exit code is then 138.
     """
-    if launcher := _simple_launcher():
+    launcher = _launcher()
+    if launcher is None:
+        return
+    if "RANK" not in os.environ:
         launcher.terminate()
+        return
+    others = [process for process in launcher.children() if process.pid != os.getpid()]
+    launcher.send_signal(signal.SIGUSR1)
+    for process in others:
+        process.kill()
 
 
 def processes_meet_on_the_cpu() -> bool:
@@ -88,7 +138,10 @@ def processes_meet_on_the_cpu() -> bool:
 
 
 def start_logging() -> logging.Logger:
-    """Log this project at INFO on rank 0 and at WARNING elsewhere, to stderr; stdout is for results."""
+    """Log this project at INFO on rank 0, at WARNING on the first process of another machine, else at ERROR.
+
+    It goes to stderr; stdout is for results. What every process would say is thus said once.
+    """
     logger = logging.getLogger("pipeline")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -97,20 +150,21 @@ def start_logging() -> logging.Logger:
         logger.propagate = False
     if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    logger.setLevel(logging.INFO if is_main_process() else logging.WARNING)
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR if local_rank else logging.WARNING)
     return logger
 
 
 def use_all_cores() -> None:
-    """Give a lone process on a CPU all the cores it may use.
+    """Share out all the cores there are to this machine's processes, where they compute on the CPU.
 
     Where nobody said otherwise, `accelerate launch` sets OMP_NUM_THREADS=1 (1.15, `_validate_launch_command`), which
-    leaves every core but one idle. Where the user did say (OMP_NUM_THREADS in the launcher's own environment, or its
+    leaves most cores idle. Where the user did say (OMP_NUM_THREADS in the launcher's own environment, or its
     option --num_cpu_threads_per_process), nothing is changed here; `taskset` is heeded too.
     """
     import torch
 
-    launcher = _simple_launcher()
+    launcher = _launcher()
     try:
         asked = (
             launcher is None
@@ -120,4 +174,5 @@ def use_all_cores() -> None:
     except psutil.Error:
         return
     if not asked and not torch.cuda.is_available():
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

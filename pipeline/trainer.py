@@ -1,17 +1,21 @@
 """The Trainer subclass: optimizer, schedule, and a loss that is right. It overrides hooks, never the loop."""
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import transformers
 from accelerate import DistributedType, PartialState
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
 from pipeline.batching import IGNORED_LABEL, EpochOrder, Filled
+from pipeline.launch import machines
 from pipeline.schedule import EpochwiseExponentialLR
 
 
@@ -62,6 +66,26 @@ class Trainer(transformers.Trainer):
             lists = [module for module in self.model.modules() if isinstance(module, torch.nn.ModuleList)]
             names = sorted({type(layer).__name__ for layers in lists for layer in layers})
             self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = names
+
+    # Several machines: the first writes all that a run leaves, and the others need not see its folder.
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and end with the first machine's weights everywhere: it alone can load the best checkpoint."""
+        outcome = super().train(*args, **kwargs)
+        if machines() > 1 and not self.is_fsdp_enabled:
+            for tensor in self.model.state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+        return outcome
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        if machines() == 1:
+            return super()._save_rng_state(output_dir)
+        with tempfile.TemporaryDirectory() as own:
+            super()._save_rng_state(own)
+            states = gather_object([(file.name, file.read_bytes()) for file in Path(own).iterdir()])
+        if self.args.should_save:
+            for name, state in states:
+                Path(output_dir, name).write_bytes(state)
 
     # Optimizer and schedule.
 

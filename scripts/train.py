@@ -17,7 +17,7 @@ from pipeline.card import model_card
 from pipeline.checkpoint import checkpoint_to_resume, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import command, start_logging, use_all_cores
+from pipeline.launch import check_machines_agree, command, start_logging, use_all_cores
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
@@ -41,6 +41,8 @@ def main() -> None:
             make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
 
     prepared = prepare(data_args, model_args)
+    same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
+    check_machines_agree({**arguments["data"], **arguments["model"], **arguments["training"], **same})
     log_examples(prepared.features["train"], prepared.tokenizer)
     labels = prepared.features["train"].features["label"].names
     first = training_args.total_batch_size if training_args.fast_dev_run else None
