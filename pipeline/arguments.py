@@ -152,7 +152,7 @@ class TrainingArguments(transformers.TrainingArguments):
         metadata={"help": "Not needed: the rows given to Trainer have the columns that the batches take."},
     )
     ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "Several processes: look for weights that a step does not use, at every step."}
+        default=False, metadata={"help": "Several processes: look at every step for weights that it does not use."}
     )
     logging_steps: float = field(default=50, metadata={"help": "Log every so many updates."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where curves go: tensorboard, wandb, none, ..."})

@@ -16,12 +16,78 @@ from pipeline.errors import UserError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PATIENCE = 10  # seconds
+# Options that may differ from machine to machine.
 OWN = {"output_dir", "corpus_root_dir", "cache_dir", "resume_from_checkpoint", "force_download", "overwrite_cache"}
 
 
 def is_main_process() -> bool:
     """Whether this process speaks for all (rank 0), known before any process group exists."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def command(main: Callable[[], None]) -> Callable[[], None]:
+    """Make `main` a command: a `UserError` becomes one message on stderr and exit code 2, with no traceback.
+
+    `accelerate launch` calls `main()` itself on a TPU, so this wraps the function and not the module's last line.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except UserError as error:
+            if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+                time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
+            sys.stderr.write(f"\nerror: {error}\n")
+            _quiet_the_launcher()
+            _quiet_torchrun()
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
+            sys.exit(EXIT_INTERRUPTED)
+
+    return run
+
+
+def _simple_launcher() -> psutil.Process | None:
+    """The `accelerate launch` that started this process and this process only, if that is how it was started."""
+    return None if "RANK" in os.environ else _launcher()
+
+
+def _launcher() -> psutil.Process | None:
+    """The `accelerate launch` that started this process, alone or with others, if that is how it was started."""
+    launcher = psutil.Process().parent()
+    try:
+        names = [os.path.basename(argument) for argument in launcher.cmdline()[:3]] if launcher else []
+    except psutil.Error:
+        return None
+    return launcher if "accelerate-launch" in names or {"accelerate", "launch"} <= set(names) else None
+
+
+def _quiet_the_launcher() -> None:
+    """End a single-process `accelerate launch` before it buries our message under a traceback of its own.
+
+    Unless it was given --quiet, its `simple_launcher` raises CalledProcessError for every exit code but 0
+    (accelerate 1.15, commands/launch.py). It has nothing left to do but to wait for us. Its exit code is then 143.
+    """
+    if launcher := _simple_launcher():
+        launcher.terminate()
+
+
+def _quiet_torchrun() -> None:
+    """End this machine's run, if `accelerate launch` runs torchrun within itself, before that buries our message.
+
+    It would end the other processes, report on each and raise ChildFailedError (accelerate 1.15, commands/launch.py,
+    `multi_gpu_launcher`). It answers the usual signals with a traceback as well, so it gets another one; its exit code
+    is then 138.
+    """
+    launcher = _launcher()
+    if launcher is None or "RANK" not in os.environ:
+        return
+    others = [process for process in launcher.children() if process.pid != os.getpid()]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process is about to end as it is
+    launcher.send_signal(signal.SIGUSR1)
+    for process in others:
+        process.kill()
 
 
 def machines() -> int:
@@ -53,63 +119,11 @@ def check_machines_agree(settings: dict[str, Any]) -> None:
     }
     if differing:
         raise UserError(
-            "the machines are not about to do the same:\n" + "\n".join(sorted(differing)) + "\nGive all of them the same "
-            "options and corpus. A checkpoint is written by machine 0 alone: copy it to the same place on the others."
+            "the machines are not about to do the same:\n"
+            + "\n".join(sorted(differing))
+            + "\n  Give all of them the same options and corpus. A checkpoint is written by machine 0 alone: copy it to "
+            "the same place on the others."
         )
-
-
-def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Make `main` a command: a `UserError` becomes one message on stderr and exit code 2, with no traceback.
-
-    `accelerate launch` calls `main()` itself on a TPU, so this wraps the function and not the module's last line.
-    """
-
-    @functools.wraps(main)
-    def run() -> None:
-        try:
-            main()
-        except UserError as error:
-            if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-                time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
-            sys.stderr.write(f"\nerror: {error}\n")
-            sys.stderr.flush()
-            _quiet_the_launcher()
-            sys.exit(EXIT_USER_ERROR)
-        except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
-            sys.exit(EXIT_INTERRUPTED)
-
-    return run
-
-
-def _launcher() -> psutil.Process | None:
-    """The `accelerate launch` that started this process, if that is how it was started."""
-    launcher = psutil.Process().parent()
-    try:
-        names = [os.path.basename(argument) for argument in launcher.cmdline()[:3]] if launcher else []
-    except psutil.Error:
-        return None
-    return launcher if "accelerate-launch" in names or {"accelerate", "launch"} <= set(names) else None
-
-
-def _quiet_the_launcher() -> None:
-    """End `accelerate launch`, and with it this machine's run, before it buries our message under its own.
-
-    For every exit code but 0, its `simple_launcher` raises CalledProcessError unless it was given --quiet, and torchrun
-    inside its `multi_gpu_launcher` reports every process and raises ChildFailedError (accelerate 1.15,
-    commands/launch.py). A simple one has nothing left to do but to wait for us; its exit code is then 143. torchrun
-    would end the other processes, which is done here in its stead, and has a traceback for all the usual signals; its
-    exit code is then 138.
-    """
-    launcher = _launcher()
-    if launcher is None:
-        return
-    if "RANK" not in os.environ:
-        launcher.terminate()
-        return
-    others = [process for process in launcher.children() if process.pid != os.getpid()]
-    launcher.send_signal(signal.SIGUSR1)
-    for process in others:
-        process.kill()
 
 
 def processes_meet_on_the_cpu() -> bool:
@@ -138,10 +152,7 @@ def processes_meet_on_the_cpu() -> bool:
 
 
 def start_logging() -> logging.Logger:
-    """Log this project at INFO on rank 0, at WARNING on the first process of another machine, else at ERROR.
-
-    It goes to stderr; stdout is for results. What every process would say is thus said once.
-    """
+    """Log this project to stderr, on rank 0 only, but for errors; stdout is for results."""
     logger = logging.getLogger("pipeline")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -150,8 +161,7 @@ def start_logging() -> logging.Logger:
         logger.propagate = False
     if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR if local_rank else logging.WARNING)
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     return logger
 
 

@@ -1,5 +1,6 @@
 """What every test stands on: no network, folders of its own, toys made on the spot, the real scripts run small."""
 
+import json
 import os
 import subprocess
 import sys
@@ -87,17 +88,35 @@ def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float =
 ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
 
 
-@pytest.fixture(scope="session")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """A launcher of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one."""
-    import socket
+CONFIGS = ROOT / "accelerate_configs"
 
-    config = tmp_path_factory.mktemp("launch") / "two.yaml"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nuse_cpu: true\nnum_machines: 1\n"
-        f"num_processes: 2\nmachine_rank: 0\nmixed_precision: 'no'\nmain_process_port: {port}\n"
-    )
-    return (*ACCELERATE, "--config_file", str(config))
+
+@pytest.fixture(scope="session")
+def two_processes() -> tuple[str, ...]:
+    """A launcher of two processes that talk over gloo."""
+    return (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
+
+
+def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flags: str) -> list[dict]:
+    """Run scripts/train.py on a toy with the quickstart's model and return what it logged, step by step."""
+    result = run(*small_training(corpus, output), *flags, cwd=cwd, launcher=launcher, **ON_CPU)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return logged_steps(cwd / output)
+
+
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # processes that compete for cores take ten times longer
+
+
+def small_training(corpus: Path, output: str) -> list[str]:
+    """The command line that trains the quickstart's model, without dropout, on a toy."""
+    return [
+        *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", str(corpus)),
+        *("--allow_modified_corpus", "--config_overrides", NO_DROPOUT, "--output_dir", output, "--logging_steps", "1"),
+        *("--validation_fraction", "0.1"),
+    ]
+
+
+def logged_steps(output: Path) -> list[dict]:
+    """What a run logged after each update."""
+    log = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    return [entry for entry in log if "loss" in entry]

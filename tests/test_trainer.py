@@ -1,6 +1,5 @@
 """The Trainer subclass against the arithmetic it stands for: a plain loop, and itself split up in every way."""
 
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ACCELERATE, NO_DROPOUT, run
+from conftest import NO_DROPOUT, train_small
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, set_seed
 
@@ -188,39 +187,8 @@ def test_resuming_gives_the_same_weights(make, tmp_path: Path, stopped_at: int) 
         assert torch.equal(tensor, weights[name]), name
 
 
-# Several processes: the real script, through the real launcher.
-
-
-def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flags: str) -> list[dict]:
-    """Run scripts/train.py on a toy with the quickstart's model and return what it logged, step by step."""
-    result = run(
-        *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", str(corpus)),
-        *("--allow_modified_corpus", "--config_overrides", NO_DROPOUT, "--output_dir", output, "--logging_steps", "1"),
-        *("--use_cpu", "--validation_fraction", "0.1", *flags),
-        cwd=cwd,
-        launcher=launcher,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [
-        entry
-        for entry in json.loads((cwd / output / "trainer_state.json").read_text())["log_history"]
-        if "loss" in entry
-    ]
-
-
-def test_two_processes_are_one(tmp_path: Path, toy_corpus: Path, two_processes) -> None:
-    """135 training reviews: 5 updates of 32 an epoch, the last of 7, which two processes of 16 share unevenly."""
-    one = train_small(tmp_path, ACCELERATE, toy_corpus, "one", "--max_steps", "12")
-    two = train_small(tmp_path, two_processes, toy_corpus, "two", "--max_steps", "12")
-    arguments = json.loads((tmp_path / "two" / "run.json").read_text())["arguments"]["training"]
-    assert arguments["per_device_train_batch_size"] == 16  # there really were two
-    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], abs=1e-5)
-    assert [entry["learning_rate"] for entry in two] == [entry["learning_rate"] for entry in one]
-    results = [json.loads((tmp_path / name / "results.json").read_text())["test"] for name in ("one", "two")]
-    assert results[0]["reviews"] == results[1]["reviews"] == 50
-    assert results[0]["loss"] == pytest.approx(results[1]["loss"], abs=1e-5)
-
-    # Resumed within the second epoch, two processes must go on with that epoch's rows.
+def test_two_processes_resume_the_same_rows(tmp_path: Path, toy_corpus: Path, two_processes) -> None:
+    """Resumed within the second epoch, two processes must go on with that epoch's rows."""
     flags = [
         "--max_steps",
         "12",
