@@ -121,8 +121,8 @@ def check_machines_agree(settings: dict[str, Any]) -> None:
         raise UserError(
             "the machines are not about to do the same:\n"
             + "\n".join(sorted(differing))
-            + "\n  Give all of them the same options and corpus. A checkpoint is written by machine 0 alone: copy it to "
-            "the same place on the others."
+            + "\n  Give all of them the same options and corpus. A checkpoint is written by machine 0 alone: copy it "
+            "to the same place on the others."
         )
 
 
