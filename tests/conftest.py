@@ -1,6 +1,7 @@
 """What every test stands on: no network, folders of its own, toys made on the spot, the real scripts run small."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -87,17 +88,23 @@ def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float =
 ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
 
 
-@pytest.fixture(scope="session")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """A launcher of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one."""
-    import socket
+def launcher_of_two(folder: Path) -> tuple[str, ...]:
+    """Write the config of two processes that talk over gloo, at a port of their own; and the launcher that reads it.
 
-    config = tmp_path_factory.mktemp("launch") / "two.yaml"
+    `accelerate launch --cpu --num_processes 2` would start one.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    config = folder / f"two-{port}.yaml"
     config.write_text(
         "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nuse_cpu: true\nnum_machines: 1\n"
         f"num_processes: 2\nmachine_rank: 0\nmixed_precision: 'no'\nmain_process_port: {port}\n"
     )
     return (*ACCELERATE, "--config_file", str(config))
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A launcher of two processes."""
+    return launcher_of_two(tmp_path_factory.mktemp("launch"))
