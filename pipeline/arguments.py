@@ -171,6 +171,10 @@ class TrainingArguments(transformers.TrainingArguments):
     fast_dev_run: bool = field(
         default=False, metadata={"help": "One step of everything, to see that it runs; its numbers mean nothing."}
     )
+    allow_changed_settings: bool = field(
+        default=False,
+        metadata={"help": "Resume although settings that decide the result differ from the checkpoint's."},
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Start anew in an output_dir that holds an earlier run, whose files are removed."},

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from pipeline.errors import UserError
+from pipeline.interrupt import Interrupted, follow_the_launcher, heed_signals
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -42,10 +43,22 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             _quiet_the_launcher()
             _quiet_torchrun()
             sys.exit(EXIT_USER_ERROR)
+        except Interrupted as stop:
+            if is_main_process():
+                sys.stderr.write(f"\ninterrupted: {stop}\n")
+            _quiet_the_launcher()
+            sys.exit(stop.code)
         except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
             sys.exit(EXIT_INTERRUPTED)
 
     return run
+
+
+def be_interruptible() -> None:
+    """Heed Ctrl-C and SIGTERM as `pipeline.interrupt` does, also where they reach the launcher alone."""
+    heed_signals({signal.SIGINT: _quiet_the_launcher})  # Ctrl-C reaches it as well, and it would show a traceback
+    if "RANK" in os.environ or _simple_launcher():
+        follow_the_launcher()
 
 
 def _simple_launcher() -> psutil.Process | None:
@@ -70,6 +83,7 @@ def _quiet_the_launcher() -> None:
     (accelerate 1.15, commands/launch.py). It has nothing left to do but to wait for us. Its exit code is then 143.
     """
     if launcher := _simple_launcher():
+        follow_the_launcher(False)
         launcher.terminate()
 
 

@@ -16,10 +16,11 @@ from transformers import TrainerCallback
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
 from pipeline.batching import IGNORED_LABEL, EpochOrder, Filled
 from pipeline.launch import machines
+from pipeline.resumable import ResumableTrainer
 from pipeline.schedule import EpochwiseExponentialLR
 
 
-class Trainer(transformers.Trainer):
+class Trainer(ResumableTrainer):
     """`transformers.Trainer` with Adam and a per-epoch ExponentialLR, whose loss is the mean over the whole update.
 
     Trainer believes that BERT normalizes its loss by the number of items in an update, because its `forward` takes

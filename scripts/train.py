@@ -14,10 +14,10 @@ from transformers import enable_full_determinism, set_seed
 from pipeline.arguments import parse_arguments, public_arguments
 from pipeline.batching import make_collator
 from pipeline.card import model_card
-from pipeline.checkpoint import checkpoint_to_resume, make_room
+from pipeline.checkpoint import check_settings, checkpoint_to_resume, decisive_settings, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import check_machines_agree, command, start_logging, use_all_cores
+from pipeline.launch import be_interruptible, check_machines_agree, command, start_logging, use_all_cores
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
@@ -29,6 +29,7 @@ from pipeline.trainer import Trainer
 @command
 def main() -> None:
     start_logging()
+    be_interruptible()
     use_all_cores()
     data_args, model_args, training_args = parse_arguments()
     arguments = public_arguments(data_args, model_args, training_args)
@@ -38,7 +39,12 @@ def main() -> None:
     destination = destination_of(training_args)
     with training_args.main_process_first(desc="looking at the output folder"):
         if training_args.should_save:
-            make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
+            make_room(
+                output_dir,
+                resuming=bool(resume_from),
+                overwrite=training_args.overwrite_output_dir,
+                auto=training_args.resume_from_checkpoint == "auto",
+            )
 
     prepared = prepare(data_args, model_args)
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
@@ -62,7 +68,10 @@ def main() -> None:
         ),
         processing_class=prepared.tokenizer,
         compute_metrics=partial(scalars, labels=labels),
+        settings=decisive_settings(arguments, prepared.describe(), prepared.folder.name, model.config.to_dict()),
     )
+    if resume_from:
+        check_settings(resume_from, trainer.about, allow_changed=training_args.allow_changed_settings)
     outcome = trainer.train(resume_from_checkpoint=resume_from)
     trainer.save_model(output_dir)
     trainer.save_state()

@@ -91,10 +91,14 @@ ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
 CONFIGS = ROOT / "accelerate_configs"
 
 
+# Of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one.
+TWO_PROCESSES = (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
+
+
 @pytest.fixture(scope="session")
 def two_processes() -> tuple[str, ...]:
-    """A launcher of two processes that talk over gloo."""
-    return (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
+    """A launcher of two processes."""
+    return TWO_PROCESSES
 
 
 def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flags: str) -> list[dict]:
