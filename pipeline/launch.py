@@ -5,9 +5,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
+from pipeline import xla
 from pipeline.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -16,7 +18,28 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def is_main_process() -> bool:
     """Whether this process speaks for all (rank 0), known before any process group exists."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("RANK", "0")) == 0 and xla.ordinal() == 0
+
+
+def agreed(call: Callable[[], Any]) -> Any:
+    """Call what only rank 0 does in earnest, on every process, and fail on all if it failed on rank 0.
+
+    Raises:
+        UserError: as `call`. A process that went on alone would wait for the others without end.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    result = error = None
+    try:
+        result = call()
+    except UserError as failure:
+        error = str(failure)
+    if PartialState().num_processes > 1:
+        error = broadcast_object_list([error])[0] or error
+    if error is not None:
+        raise UserError(error)
+    return result
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -26,6 +49,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     """
 
     @functools.wraps(main)
+    @xla.ending_together()
     def run() -> None:
         try:
             main()
@@ -42,8 +66,8 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
 def _simple_launcher() -> psutil.Process | None:
     """The `accelerate launch` that started this process and this process only, if that is how it was started."""
-    if "RANK" in os.environ:
-        return None  # started by torchrun, which prints a report of its own and must stay to end the other processes
+    if "RANK" in os.environ or xla.is_replica():
+        return None  # torchrun and xmp.spawn say by themselves how it ended, and stay to end the other processes
     launcher = psutil.Process().parent()
     try:
         names = [os.path.basename(argument) for argument in launcher.cmdline()[:3]] if launcher else []
@@ -63,16 +87,19 @@ def _quiet_the_launcher() -> None:
 
 
 def start_logging() -> logging.Logger:
-    """Log this project at INFO on rank 0 and at WARNING elsewhere, to stderr; stdout is for results."""
+    """Log this project to stderr, on rank 0 only, but for errors; stdout is for results."""
     logger = logging.getLogger("pipeline")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    with xla.one_at_a_time:
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+            # Not by the logger's level, which replicas that are threads share.
+            handler.addFilter(lambda record: record.levelno >= logging.ERROR or is_main_process())
+            logger.addHandler(handler)
+            logger.propagate = False
     if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    logger.setLevel(logging.INFO if is_main_process() else logging.WARNING)
+    logger.setLevel(logging.INFO)
     return logger
 
 

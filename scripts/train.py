@@ -11,13 +11,14 @@ from pathlib import Path
 
 from transformers import enable_full_determinism, set_seed
 
+from pipeline import xla
 from pipeline.arguments import parse_arguments, public_arguments
 from pipeline.batching import make_collator
 from pipeline.card import model_card
 from pipeline.checkpoint import checkpoint_to_resume, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import command, start_logging, use_all_cores
+from pipeline.launch import agreed, command, start_logging, use_all_cores
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
@@ -35,10 +36,9 @@ def main() -> None:
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
-    destination = destination_of(training_args)
-    with training_args.main_process_first(desc="looking at the output folder"):
-        if training_args.should_save:
-            make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
+    destination = agreed(partial(destination_of, training_args))
+    if_it_is_ours = {"resuming": bool(resume_from), "overwrite": training_args.overwrite_output_dir}
+    agreed(lambda: training_args.should_save and make_room(output_dir, **if_it_is_ours))
 
     prepared = prepare(data_args, model_args)
     log_examples(prepared.features["train"], prepared.tokenizer)
@@ -47,8 +47,9 @@ def main() -> None:
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, first)
     chosen_on = "validation" if "validation" in splits else "test"
 
-    (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
-    model = load_model(prepared.model, labels, model_args.config_overrides)
+    with xla.one_at_a_time:
+        (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
+        model = load_model(prepared.model, labels, model_args.config_overrides)
     check_size(model, destination)
     trainer = Trainer(
         model=model,
