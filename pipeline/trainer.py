@@ -32,8 +32,9 @@ class Trainer(transformers.Trainer):
         self.model_accepts_loss_kwargs = False
         self.train_dataset = Filled(self.train_dataset) if self.train_dataset is not None else None
         self.add_callback(_SetEpoch(self))
+        self.add_callback(_LogLastUpdates())
         if self.args.device.type == "xla":
-            self.add_callback(_BeginEqual())
+            self.add_callback(_OnXla())
 
     def _mean_over_update(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """A micro-batch's part in the mean cross-entropy of its update.
@@ -153,8 +154,22 @@ class _SetEpoch(TrainerCallback):
             order.set_epoch(state.global_step // self.trainer.updates_per_epoch)
 
 
-class _BeginEqual(TrainerCallback):
-    """On XLA, before the first step; a checkpoint brings back each replica's random state after this."""
+class _LogLastUpdates(TrainerCallback):
+    """Log the updates since the last log as well: else the mean over all has in it the last ones of this process only.
+
+    Trainer gathers the loss from all processes where it logs, and not at the end (transformers 5.23, `train_loss`).
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+
+class _OnXla(TrainerCallback):
+    """What replicas on XLA need before the first step, and before each."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
-        xla.begin_equal(model, args.seed)
+        xla.begin_equal(model)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        xla.seed_dropout(args.seed, state.global_step)

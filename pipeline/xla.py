@@ -6,6 +6,7 @@ and compiles the record; a new shape is a new program, and reading a value on th
 """
 
 import os
+import random
 import threading
 import traceback
 from collections.abc import Iterator
@@ -54,15 +55,22 @@ def ending_together() -> Iterator[None]:
         raise
 
 
-def begin_equal(model: Any, seed: int) -> None:
-    """Give every replica the weights of the first, and a random sequence of its own, so that dropout differs.
-
-    Nothing else gives XLA a seed (transformers 5.23, `set_seed`), and all replicas would drop the same.
-    """
+def begin_equal(model: torch.nn.Module) -> None:
+    """Give every replica the weights of the first: threads may have drawn others, and nothing else compares them."""
     import torch_xla.core.xla_model as xm
 
     xm.broadcast_master_param(model)
-    xm.set_rng_state(seed + ordinal())
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Have each replica drop otherwise, at each step, as a function of nothing but seed, step and replica.
+
+    Nothing else gives XLA a seed (transformers 5.23, `set_seed`), so that all replicas would drop the same. And its
+    state moves on with every program that runs, of which a resumed run has others between checkpoint and step.
+    """
+    import torch_xla.core.xla_model as xm
+
+    xm.set_rng_state(random.Random(f"{seed} {step} {ordinal()}").getrandbits(63))
 
 
 def with_ready_mask(inputs: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:

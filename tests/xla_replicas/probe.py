@@ -29,9 +29,11 @@ class _Probe(TrainerCallback):
 
     def __init__(self) -> None:
         self.ordinal = runtime.global_ordinal()
-        self.told: dict[str, Any] = {"steps": [], "epochs": [], "evaluations": []}
+        self.told: dict[str, Any] = {"seeds": [], "steps": [], "epochs": [], "evaluations": []}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        if os.environ.get("XLA_PROBE_FAIL") == str(self.ordinal):
+            raise RuntimeError(f"replica {self.ordinal} fails, as it was asked to")
         if os.environ.get("XLA_PROBE_DISTURB") and self.ordinal:
             with torch.no_grad():  # this replica would begin with weights of its own
                 model.classifier.weight += self.ordinal
@@ -41,12 +43,14 @@ class _Probe(TrainerCallback):
             return
         self.told |= {
             "begin": _digest(_weights(model)),
-            "seed": xm.get_rng_state(),
             "per_device_train_batch_size": args.per_device_train_batch_size,
             "world_size": args.world_size,
             "dtypes": sorted({str(parameter.dtype) for parameter in model.parameters()}),
             "precision": {name: os.environ.get(name) for name in ("XLA_USE_BF16", "XLA_DOWNCAST_BF16")},
         }
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.told["seeds"].append(xm.get_rng_state())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.told["steps"].append(self._counts(state))
