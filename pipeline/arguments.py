@@ -197,6 +197,9 @@ class TrainingArguments(transformers.TrainingArguments):
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        if self.device.type == "xla" and self.eval_accumulation_steps is None:
+            # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
+            self.eval_accumulation_steps = 1
         self._share_out_the_batch()
         self._settle_the_seed()
 

@@ -57,11 +57,16 @@ class EpochOrder(Sampler[int]):
 
     def __init__(self, rows: int, total_batch_size: int, seed: int, shuffle: bool = True) -> None:
         self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
+        self.total_batch_size = total_batch_size
         self.filled = -(-rows // total_batch_size) * total_batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose which epoch's order the next pass gives."""
         self.epoch = epoch
+
+    def reviews_of(self, update: int) -> int:
+        """How many rows of an epoch's update, counted from 0, are no fillers."""
+        return min(self.total_batch_size, self.rows - update * self.total_batch_size)
 
     def __len__(self) -> int:
         return self.filled

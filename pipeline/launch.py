@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from pipeline import xla
 from pipeline.errors import UserError
 from pipeline.interrupt import Interrupted, follow_the_launcher, heed_signals
 
@@ -23,7 +24,28 @@ OWN = {"output_dir", "corpus_root_dir", "cache_dir", "resume_from_checkpoint", "
 
 def is_main_process() -> bool:
     """Whether this process speaks for all (rank 0), known before any process group exists."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("RANK", "0")) == 0 and xla.ordinal() == 0
+
+
+def agreed(call: Callable[[], Any]) -> Any:
+    """Call what only rank 0 does in earnest, on every process, and fail on all if it failed on rank 0.
+
+    Raises:
+        UserError: as `call`. A process that went on alone would wait for the others without end.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    result = error = None
+    try:
+        result = call()
+    except UserError as failure:
+        error = str(failure)
+    if PartialState().num_processes > 1:
+        error = broadcast_object_list([error])[0] or error
+    if error is not None:
+        raise UserError(error)
+    return result
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -33,13 +55,15 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     """
 
     @functools.wraps(main)
+    @xla.ending_together()
     def run() -> None:
         try:
             main()
         except UserError as error:
             if int(os.environ.get("LOCAL_RANK", "0")) > 0:
                 time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
-            sys.stderr.write(f"\nerror: {error}\n")
+            if is_main_process() or not xla.is_replica():  # what replicas have to say is the same
+                sys.stderr.write(f"\nerror: {error}\n")
             _quiet_the_launcher()
             _quiet_torchrun()
             sys.exit(EXIT_USER_ERROR)
@@ -63,7 +87,7 @@ def be_interruptible() -> None:
 
 def _simple_launcher() -> psutil.Process | None:
     """The `accelerate launch` that started this process and this process only, if that is how it was started."""
-    return None if "RANK" in os.environ else _launcher()
+    return None if "RANK" in os.environ or xla.is_replica() else _launcher()
 
 
 def _launcher() -> psutil.Process | None:
@@ -168,14 +192,17 @@ def processes_meet_on_the_cpu() -> bool:
 def start_logging() -> logging.Logger:
     """Log this project to stderr, on rank 0 only, but for errors; stdout is for results."""
     logger = logging.getLogger("pipeline")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    with xla.one_at_a_time:
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+            # Not by the logger's level, which replicas that are threads share.
+            handler.addFilter(lambda record: record.levelno >= logging.ERROR or is_main_process())
+            logger.addHandler(handler)
+            logger.propagate = False
     if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    logger.setLevel(logging.INFO)
     return logger
 
 

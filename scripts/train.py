@@ -11,13 +11,21 @@ from pathlib import Path
 
 from transformers import enable_full_determinism, set_seed
 
+from pipeline import xla
 from pipeline.arguments import parse_arguments, public_arguments
 from pipeline.batching import make_collator
 from pipeline.card import model_card
 from pipeline.checkpoint import check_settings, checkpoint_to_resume, decisive_settings, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import be_interruptible, check_machines_agree, command, start_logging, use_all_cores
+from pipeline.launch import (
+    agreed,
+    be_interruptible,
+    check_machines_agree,
+    command,
+    start_logging,
+    use_all_cores,
+)
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
@@ -36,15 +44,15 @@ def main() -> None:
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
-    destination = destination_of(training_args)
-    with training_args.main_process_first(desc="looking at the output folder"):
-        if training_args.should_save:
-            make_room(
-                output_dir,
-                resuming=bool(resume_from),
-                overwrite=training_args.overwrite_output_dir,
-                auto=training_args.resume_from_checkpoint == "auto",
-            )
+    destination = agreed(partial(destination_of, training_args))
+    room = partial(
+        make_room,
+        output_dir,
+        resuming=bool(resume_from),
+        overwrite=training_args.overwrite_output_dir,
+        auto=training_args.resume_from_checkpoint == "auto",
+    )
+    agreed(lambda: training_args.should_save and room())
 
     prepared = prepare(data_args, model_args)
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
@@ -55,8 +63,9 @@ def main() -> None:
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, first)
     chosen_on = "validation" if "validation" in splits else "test"
 
-    (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
-    model = load_model(prepared.model, labels, model_args.config_overrides)
+    with xla.one_at_a_time:
+        (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
+        model = load_model(prepared.model, labels, model_args.config_overrides)
     check_size(model, destination)
     trainer = Trainer(
         model=model,

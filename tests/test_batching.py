@@ -53,6 +53,15 @@ def test_every_row_once_an_epoch() -> None:
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(101, [32, 32, 32, 5]), (64, [32, 32]), (5, [5])])
+def test_the_order_knows_the_reviews_of_an_update(rows: int, expected: list[int]) -> None:
+    order = EpochOrder(rows, total_batch_size=32, seed=7)
+    assert [order.reviews_of(update) for update in range(len(order) // 32)] == expected
+    indices = list(order)
+    counted = [sum(index < rows for index in indices[start : start + 32]) for start in range(0, len(order), 32)]
+    assert counted == expected
+
+
 def test_order_is_a_function_of_seed_and_epoch() -> None:
     one, two = EpochOrder(100, 32, seed=7), EpochOrder(100, 8, seed=7)
     list(one)  # a pass leaves no trace
