@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
-from pipeline.batching import IGNORED_LABEL, EpochOrder, Filled
+from pipeline.batching import IGNORED_LABEL, EpochOrder, TokenRows
 from pipeline.schedule import EpochwiseExponentialLR
 
 
@@ -24,10 +24,15 @@ class Trainer(transformers.Trainer):
 
     args: TrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_loss_func=self._mean_over_update, **kwargs)
+    def __init__(self, *args: Any, train_dataset: Any = None, eval_dataset: Any = None, **kwargs: Any) -> None:
+        super().__init__(
+            *args,
+            train_dataset=None if train_dataset is None else TokenRows(train_dataset),
+            eval_dataset=None if eval_dataset is None else TokenRows(eval_dataset),
+            compute_loss_func=self._mean_over_update,
+            **kwargs,
+        )
         self.model_accepts_loss_kwargs = False
-        self.train_dataset = Filled(self.train_dataset) if self.train_dataset is not None else None
         self.add_callback(_SetEpoch(self))
 
     def _mean_over_update(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -91,6 +96,9 @@ class Trainer(transformers.Trainer):
         return self.epoch_order
 
     # Evaluation.
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        return super().get_test_dataloader(TokenRows(test_dataset))
 
     def prediction_step(
         self,
