@@ -167,13 +167,15 @@ def make_collator(
             for: `accelerate launch` starts a process for each.
     """
     xla = args.device.type == "xla"
-    possible = can_pack(model) and args.n_gpu <= 1 and not xla
-    if batching == "packed" and not possible:
-        reason = (
-            "an XLA device" if xla else f"{args.n_gpu} GPUs in one process" if args.n_gpu > 1 else type(model).__name__
-        )
-        logger.warning("--batching packed is not to be had for %s; using %s.", reason, "fixed" if xla else "padded")
-    if batching in ("auto", "packed") and possible:
+    obstacles = {
+        "an XLA device": xla,
+        f"{args.n_gpu} GPUs in one process": args.n_gpu > 1,
+        type(model).__name__: not can_pack(model),
+    }
+    obstacle = next((name for name, there in obstacles.items() if there), None)
+    if batching == "packed" and obstacle:
+        logger.warning("--batching packed is not to be had for %s; using %s.", obstacle, "fixed" if xla else "padded")
+    if batching in ("auto", "packed") and not obstacle:
         accept_packed(model)
         return PackingCollator()
     fixed = batching == "fixed" or (xla and batching != "padded")
