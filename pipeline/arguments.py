@@ -68,11 +68,12 @@ class DataArguments:
         },
     )
     overwrite_cache: bool = field(default=False, metadata={"help": "Tokenize again even if the cache has the result."})
-    batching: Literal["auto", "padded", "fixed"] = field(
+    batching: Literal["auto", "packed", "padded", "fixed"] = field(
         default="auto",
         metadata={
-            "help": "padded: pad each batch to its longest review; fixed: pad to max_seq_length, so that every batch "
-            "has one shape; auto: fixed on XLA devices (TPU), padded elsewhere."
+            "help": "packed: the batch's reviews end to end in one row, no padding; padded: pad each batch to its "
+            "longest review; fixed: pad to max_seq_length, so that every batch has one shape; auto: fixed on XLA "
+            "devices (TPU), elsewhere packed, or padded where the model cannot be packed."
         },
     )
 

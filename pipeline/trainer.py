@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from pipeline import xla
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
-from pipeline.batching import IGNORED_LABEL, EpochOrder, Filled
+from pipeline.batching import IGNORED_LABEL, EpochOrder, TokenRows
 from pipeline.launch import machines
 from pipeline.resumable import ResumableTrainer
 from pipeline.schedule import EpochwiseExponentialLR
@@ -34,10 +34,15 @@ class Trainer(ResumableTrainer):
 
     args: TrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_loss_func=self._mean_over_update, **kwargs)
+    def __init__(self, *args: Any, train_dataset: Any = None, eval_dataset: Any = None, **kwargs: Any) -> None:
+        super().__init__(
+            *args,
+            train_dataset=None if train_dataset is None else TokenRows(train_dataset),
+            eval_dataset=None if eval_dataset is None else TokenRows(eval_dataset),
+            compute_loss_func=self._mean_over_update,
+            **kwargs,
+        )
         self.model_accepts_loss_kwargs = False
-        self.train_dataset = Filled(self.train_dataset) if self.train_dataset is not None else None
         self.add_callback(_SetEpoch(self))
         self.add_callback(_LogLastUpdates())
         if self.args.device.type == "xla":
@@ -163,7 +168,7 @@ class Trainer(ResumableTrainer):
         return xla.counted(super().get_eval_dataloader(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
-        return xla.counted(super().get_test_dataloader(test_dataset))
+        return xla.counted(super().get_test_dataloader(TokenRows(test_dataset)))
 
     def prediction_step(
         self,

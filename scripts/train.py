@@ -73,7 +73,7 @@ def main() -> None:
         train_dataset=splits.pop("train"),
         eval_dataset=splits[chosen_on],
         data_collator=make_collator(
-            data_args.batching, prepared.tokenizer, data_args.max_seq_length, training_args.device
+            data_args.batching, model, prepared.tokenizer, data_args.max_seq_length, training_args
         ),
         processing_class=prepared.tokenizer,
         compute_metrics=partial(scalars, labels=labels),

@@ -72,6 +72,22 @@ def toy_corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "toy", rows[:150], rows[150:])
 
 
+def small_classifier(kind: str, **changes: object):
+    """A classifier of random weights and no dropout: Bert, Electra, Roberta, DistilBert."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        **{
+            **{"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
+            **{"intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 1, "initializer_range": 0.3},
+            **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+            **({"embedding_size": 16} if kind == "Electra" else {}),
+            **changes,
+        }
+    )
+    return getattr(transformers, f"{kind}ForSequenceClassification")(config)
+
+
 def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float = 280, **env: str):
     """Run a script of this project as a user would, with nothing of this process's state but its environment."""
     command = [*launcher, str(ROOT / "scripts" / words[0]), *words[1:]]
