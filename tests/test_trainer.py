@@ -103,7 +103,7 @@ def test_thirty_steps_are_those_of_a_plain_loop(make, rows, quickstart, batching
     # Rounding grows from step to step through Adam's division by a small root; 1e-4 is far above it and far below the
     # 0.03 by which a wrong last batch, schedule or scale differs.
     assert logged(trainer, "loss") == pytest.approx(expected, abs=1e-4)
-    assert min(expected) < expected[0] / 2  # it learned: agreeing on a constant would prove nothing
+    assert min(expected) < expected[0] - 0.2  # it learned: agreeing on a constant would prove nothing
     rates = [5e-4 * 0.9 ** (step // 5) for step in range(30)]
     assert logged(trainer, "learning_rate") == pytest.approx(rates, rel=1e-9)
 
