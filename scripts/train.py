@@ -22,7 +22,7 @@ from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
 from pipeline.publish import publish_finished_run
-from pipeline.results import closing_table, describe_training, environment, log_arguments, write_json
+from pipeline.results import closing_table, describe_training, environment, log_arguments, make_output_dir, write_json
 from pipeline.trainer import Trainer
 
 
@@ -41,6 +41,7 @@ def main() -> None:
             make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
 
     prepared = prepare(data_args, model_args)
+    make_output_dir(output_dir)
     log_examples(prepared.features["train"], prepared.tokenizer)
     labels = prepared.features["train"].features["label"].names
     first = training_args.total_batch_size if training_args.fast_dev_run else None

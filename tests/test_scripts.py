@@ -126,6 +126,7 @@ def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: 
             "holds a finished run",
         ),
         (["--recipe", "quickstart", "--cache_dir", "a_file/cache"], "--cache_dir"),
+        (["--recipe", "quickstart", "--output_dir", "a_file/run"], "--output_dir a_file/run cannot be written"),
     ],
 )
 def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: list[str], expected: str) -> None:
