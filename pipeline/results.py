@@ -141,7 +141,8 @@ def evaluation_table(results: dict[str, Any], output_dir: Path) -> str:
 
 
 def _list(places: dict[str, Path]) -> str:
-    return "\n".join(f"  {what:<9} {path}" for what, path in places.items())
+    """What is there; without TensorBoard there are no curves."""
+    return "\n".join(f"  {what:<9} {path}" for what, path in places.items() if path.exists())
 
 
 def _table(results: dict[str, Any]) -> str:
