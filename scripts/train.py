@@ -30,7 +30,7 @@ from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
 from pipeline.publish import publish_finished_run
-from pipeline.results import closing_table, describe_training, environment, log_arguments, write_json
+from pipeline.results import closing_table, describe_training, environment, log_arguments, make_output_dir, write_json
 from pipeline.trainer import Trainer
 
 
@@ -55,6 +55,7 @@ def main() -> None:
     agreed(lambda: training_args.should_save and room())
 
     prepared = prepare(data_args, model_args)
+    agreed(lambda: training_args.should_save and make_output_dir(output_dir))
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
     check_machines_agree({**arguments["data"], **arguments["model"], **arguments["training"], **same})
     log_examples(prepared.features["train"], prepared.tokenizer)
