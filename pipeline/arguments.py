@@ -19,6 +19,7 @@ from typing import Any, Literal
 import transformers
 import yaml
 from transformers import HfArgumentParser
+from transformers.integrations import get_available_reporting_integrations
 
 from pipeline.errors import UserError
 from pipeline.launch import processes_meet_on_the_cpu
@@ -27,6 +28,15 @@ QUICKSTART = "quickstart"  # the corpus and the model that this project makes it
 ADAM = "adam"  # torch.optim.Adam; transformers knows AdamW only
 EXPONENTIAL = "exponential"  # ExponentialLR once per epoch; transformers has no such schedule
 DRAW_SEED = -1
+METRICS = [
+    "loss",
+    "accuracy",
+    "f1_macro",
+    "precision_macro",
+    "recall_macro",
+    "f1_부정",
+    "f1_긍정",
+]  # of every evaluation
 
 
 @dataclass
@@ -68,11 +78,12 @@ class DataArguments:
         },
     )
     overwrite_cache: bool = field(default=False, metadata={"help": "Tokenize again even if the cache has the result."})
-    batching: Literal["auto", "padded", "fixed"] = field(
+    batching: Literal["auto", "packed", "padded", "fixed"] = field(
         default="auto",
         metadata={
-            "help": "padded: pad each batch to its longest review; fixed: pad to max_seq_length, so that every batch "
-            "has one shape; auto: fixed on XLA devices (TPU), padded elsewhere."
+            "help": "packed: the batch's reviews end to end in one row, no padding; padded: pad each batch to its "
+            "longest review; fixed: pad to max_seq_length, so that every batch has one shape; auto: fixed on XLA "
+            "devices (TPU), elsewhere packed, or padded where the model cannot be packed."
         },
     )
 
@@ -146,7 +157,9 @@ class TrainingArguments(transformers.TrainingArguments):
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the checkpoint of the lowest validation loss, not with the last."}
     )
-    metric_for_best_model: str | None = field(default="loss", metadata={"help": "What chooses the best checkpoint."})
+    metric_for_best_model: str | None = field(
+        default="loss", metadata={"help": f"What chooses the best checkpoint: {', '.join(METRICS)}."}
+    )
     remove_unused_columns: bool = field(
         default=False,
         metadata={"help": "Not needed: the rows given to Trainer have the columns that the batches take."},
@@ -171,6 +184,10 @@ class TrainingArguments(transformers.TrainingArguments):
     fast_dev_run: bool = field(
         default=False, metadata={"help": "One step of everything, to see that it runs; its numbers mean nothing."}
     )
+    allow_changed_settings: bool = field(
+        default=False,
+        metadata={"help": "Resume although settings that decide the result differ from the checkpoint's."},
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={"help": "Start anew in an output_dir that holds an earlier run, whose files are removed."},
@@ -193,6 +210,9 @@ class TrainingArguments(transformers.TrainingArguments):
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        if self.device.type == "xla" and self.eval_accumulation_steps is None:
+            # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
+            self.eval_accumulation_steps = 1
         self._share_out_the_batch()
         self._settle_the_seed()
 
@@ -204,9 +224,14 @@ class TrainingArguments(transformers.TrainingArguments):
             "max_steps", self.max_steps, self.max_steps == -1 or self.max_steps > 0, "-1 (no limit) or more than 0"
         )
         _require("total_batch_size", self.total_batch_size, self.total_batch_size >= 1, "at least 1")
-        _require("seed", self.seed, self.seed >= DRAW_SEED, "0 or more, or -1 to draw one")
+        _require("seed", self.seed, DRAW_SEED <= self.seed < 2**32, "0 to 4294967295, or -1 to draw one")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _require("max_grad_norm", self.max_grad_norm, self.max_grad_norm >= 0, "0 (no clipping) or more")
+        for name in ("adam_beta1", "adam_beta2"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 or more and less than 1")
+        smoothing, workers = self.label_smoothing_factor, self.dataloader_num_workers
+        _require("label_smoothing_factor", smoothing, 0 <= smoothing < 1, "0 or more and less than 1")
+        _require("dataloader_num_workers", workers, workers >= 0, "0 or more")
         steps = self.gradient_accumulation_steps
         _require("gradient_accumulation_steps", steps, steps >= 1, "at least 1")
         _require(
@@ -217,6 +242,12 @@ class TrainingArguments(transformers.TrainingArguments):
         )
         per_device = self.per_device_train_batch_size
         _require("per_device_train_batch_size", per_device, per_device is None or per_device >= 1, "at least 1")
+        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        _require("metric_for_best_model", metric, metric in METRICS, f"one of {', '.join(METRICS)}")
+        reporters = get_available_reporting_integrations()
+        for name in [self.report_to] if isinstance(self.report_to, str) else self.report_to:
+            here = name in ("all", "none", *reporters)
+            _require("report_to", name, here, f"none, all, or what is installed: {', '.join(reporters)}")
         if self.hub_token:
             raise UserError(
                 "--hub_token would be written into the run's files. Set the environment variable HF_TOKEN, or run "
@@ -256,7 +287,7 @@ class _Parser(HfArgumentParser):
     """Says what is wrong in one line, where argparse would print the usage of two hundred options first."""
 
     def error(self, message: str) -> None:
-        raise UserError(f"{message}\n  All options: python {self.prog} --help")
+        raise UserError(f"{message}\n  All options: python {sys.argv[0]} --help")
 
 
 def parse_arguments(
@@ -287,7 +318,7 @@ def parse_arguments(
         data, model, training, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except UserError:
         raise
-    except ValueError as error:  # how transformers reports options that do not fit one another
+    except (ValueError, ImportError) as error:  # transformers: options that do not fit, a package that they need
         raise UserError(str(error)) from error
     if given.output_dir is None:
         training.output_dir = _default_output_dir(data, model, training)
@@ -326,7 +357,10 @@ def _read_recipe(recipe: str, known: set[str]) -> dict[str, Any]:
     if recipe in recipe_names():
         text = resources.files("pipeline.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
+        try:
+            text = Path(recipe).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"--recipe {recipe} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
     else:
         raise UserError(
             f"--recipe {recipe}: neither a YAML file nor one of our recipes: {', '.join(recipe_names())}."
@@ -342,7 +376,9 @@ def _read_recipe(recipe: str, known: set[str]) -> dict[str, Any]:
         )
     for name in options:
         if name not in known or name == "recipe":
-            raise UserError(f"--recipe {recipe}: unknown option `{name}`." + _suggestion(str(name), known))
+            raise UserError(
+                f"--recipe {recipe}: unknown option `{name}`." + _suggestion(str(name), known - {"recipe"})
+            )
     return options
 
 
@@ -351,11 +387,9 @@ def _parse_known(parser: _Parser, words: list[str]) -> argparse.Namespace:
     unknown = [word for word in left_over if word.startswith("--")]
     if unknown:
         name = unknown[0].split("=")[0].lstrip("-").replace("-", "_")
-        raise UserError(
-            f"unknown option --{name}."
-            + _suggestion(name, {action.dest for action in parser._actions})
-            + f"\n  All options: python {parser.prog} --help"
-        )
+        parser.error(f"unknown option --{name}." + _suggestion(name, {action.dest for action in parser._actions}))
+    if left_over:
+        parser.error(f"`{left_over[0]}` belongs to no option; expected --option VALUE.")
     return given
 
 

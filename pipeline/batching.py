@@ -1,12 +1,20 @@
 """Rows -> one batch. The only place that knows of padding."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
+import transformers
 from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedModel
+
+from pipeline.packing import Layout, accept_packed, can_pack
+
+logger = logging.getLogger(__name__)
 
 IGNORED_LABEL = -100  # what cross-entropy leaves out (torch.nn.functional.cross_entropy, ignore_index)
 
@@ -48,20 +56,57 @@ class PaddingCollator:
         }
 
 
+class PackingCollator:
+    """Lay rows of token ids end to end in one row: no padding. For a model that went through `accept_packed`."""
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Make one batch.
+
+        Args:
+            rows: each with `input_ids` (a sequence of int) and `label` (int).
+
+        Returns:
+            `labels` (int64, [reviews]) first, as in a padded batch and in the order of `rows`; `input_ids` and
+            `position_ids` (int64, [1, tokens]; positions of each review from 0); `boundaries` (int32, [reviews + 1]:
+            where each review begins, and the end); `places` (int64, [reviews]: which of the reviews as they lie is the
+            one of each label); `layout` (`pipeline.packing.Layout`). Reviews lie by length, shortest first, so that
+            those of equal length are neighbours.
+        """
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        order = np.argsort(lengths, kind="stable")
+        boundaries = np.concatenate([[0], np.cumsum(lengths[order])])
+        input_ids = np.concatenate([rows[index]["input_ids"] for index in order])
+        position_ids = np.arange(len(input_ids)) - np.repeat(boundaries[:-1], lengths[order])
+        distinct, counts = np.unique(lengths, return_counts=True)
+        return {
+            "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
+            "input_ids": torch.from_numpy(input_ids.astype(np.int64)).unsqueeze(0),
+            "position_ids": torch.from_numpy(position_ids).unsqueeze(0),
+            "boundaries": torch.from_numpy(boundaries.astype(np.int32)),
+            "places": torch.from_numpy(np.argsort(order)),
+            "layout": Layout(tuple(zip(distinct.tolist(), counts.tolist(), strict=True))),
+        }
+
+
 class EpochOrder(Sampler[int]):
     """The order of the training rows: a pure function of seed and epoch, whatever the number of processes.
 
-    The last batch of an epoch is filled up with indices past the end, which `Filled` turns into rows that count for
+    The last batch of an epoch is filled up with indices past the end, which `TokenRows` turns into rows that count for
     nothing. accelerate would fill it with rows from the epoch's beginning, seen twice (1.15, `BatchSamplerShard`).
     """
 
     def __init__(self, rows: int, total_batch_size: int, seed: int, shuffle: bool = True) -> None:
         self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
+        self.total_batch_size = total_batch_size
         self.filled = -(-rows // total_batch_size) * total_batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose which epoch's order the next pass gives."""
         self.epoch = epoch
+
+    def reviews_of(self, update: int) -> int:
+        """How many rows of an epoch's update, counted from 0, are no fillers."""
+        return min(self.total_batch_size, self.rows - update * self.total_batch_size)
 
     def __len__(self) -> int:
         return self.filled
@@ -73,14 +118,18 @@ class EpochOrder(Sampler[int]):
         return iter(order.tolist())
 
 
-class Filled(Dataset):
-    """Rows with `input_ids` and `label`, and past their end rows that count for nothing.
+class TokenRows(Dataset):
+    """Rows of token ids as NumPy views of the memory-mapped Arrow table: no list of Python's integers is ever made.
 
-    Those have one token, so that attention has something to look at, and the label that the loss leaves out.
+    Past their end there are rows that count for nothing (see `EpochOrder`). Those have one token, so that attention
+    has something to look at, and the label that the loss leaves out.
+
+    Args:
+        rows: with the columns `input_ids` and `label`.
     """
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
+    def __init__(self, rows: datasets.Dataset) -> None:
+        self.rows = rows.with_format("arrow")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,20 +138,50 @@ class Filled(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        real = [index for index in indices if index < len(self.rows)]
-        read = iter(self.rows.__getitems__(real) if real else [])
-        filler = {"input_ids": [0], "label": IGNORED_LABEL}
+        """One row each: `input_ids` (int32, [tokens]) and `label` (int)."""
+        read = iter(self._read([index for index in indices if index < len(self.rows)]))
+        filler = {"input_ids": np.zeros(1, dtype=np.int32), "label": IGNORED_LABEL}
         return [next(read) if index < len(self.rows) else filler for index in indices]
 
+    def _read(self, indices: list[int]) -> list[dict[str, Any]]:
+        if not indices:
+            return []
+        table = self.rows[indices]
+        column = table["input_ids"].combine_chunks()
+        tokens = column.values.to_numpy()
+        ends = column.offsets.to_numpy().tolist()
+        labels = table["label"].to_pylist()
+        return [
+            {"input_ids": tokens[start:end], "label": label}
+            for start, end, label in zip(ends, ends[1:], labels, strict=False)
+        ]
 
-def make_collator(batching: str, tokenizer: Any, max_seq_length: int, device: torch.device) -> PaddingCollator:
-    """The collator that `--batching` names.
+
+def make_collator(
+    batching: str, model: PreTrainedModel, tokenizer: Any, max_seq_length: int, args: transformers.TrainingArguments
+) -> PaddingCollator | PackingCollator:
+    """The collator that `--batching` names, and a model that reads its batches.
 
     Args:
-        batching: padded, fixed, or auto: fixed where every new shape is compiled anew (XLA), padded elsewhere.
+        batching: packed, padded, fixed, or auto: fixed where every new shape is compiled anew (XLA), else packed where
+            the model can be packed, else padded. What cannot be had is said and replaced in the same way.
+        model: is made to read packed batches where they will be.
         tokenizer: whose padding token fills up.
         max_seq_length: the width of fixed batches, in tokens.
-        device: what auto looks at.
+        args: what device it is on. One process that feeds several GPUs cuts batches up, which a packed one is not fit
+            for: `accelerate launch` starts a process for each.
     """
-    fixed = batching == "fixed" or (batching == "auto" and device.type == "xla")
+    xla = args.device.type == "xla"
+    obstacles = {
+        "an XLA device": xla,
+        f"{args.n_gpu} GPUs in one process": args.n_gpu > 1,
+        type(model).__name__: not can_pack(model),
+    }
+    obstacle = next((name for name, there in obstacles.items() if there), None)
+    if batching == "packed" and obstacle:
+        logger.warning("--batching packed is not to be had for %s; using %s.", obstacle, "fixed" if xla else "padded")
+    if batching in ("auto", "packed") and not obstacle:
+        accept_packed(model)
+        return PackingCollator()
+    fixed = batching == "fixed" or (xla and batching != "padded")
     return PaddingCollator(tokenizer.pad_token_id, max_seq_length if fixed else None)

@@ -245,6 +245,8 @@ def _download(folder: Path, wanted: list[OfficialFile], newer_than: float) -> No
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
+            for left_over in folder.glob(".download-*"):  # of a process that was killed
+                shutil.rmtree(left_over, ignore_errors=True)
             for file in wanted:
                 path = folder / file.name
                 if not path.is_file() or path.stat().st_mtime < newer_than:
@@ -263,6 +265,7 @@ def _download_one(folder: Path, file: OfficialFile) -> None:
     url = next(
         entry["url"] for entry in korpus_nsmc.NSMC_FETCH_INFORMATION if entry["destination"].endswith(file.name)
     )
+    logger.info("Downloading %s", url)
     beside = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
     try:
         for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):

@@ -11,7 +11,9 @@ from typing import Any
 
 import psutil
 
+from pipeline import xla
 from pipeline.errors import UserError
+from pipeline.interrupt import Interrupted, follow_the_launcher, heed_signals
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -22,7 +24,28 @@ OWN = {"output_dir", "corpus_root_dir", "cache_dir", "resume_from_checkpoint", "
 
 def is_main_process() -> bool:
     """Whether this process speaks for all (rank 0), known before any process group exists."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("RANK", "0")) == 0 and xla.ordinal() == 0
+
+
+def agreed(call: Callable[[], Any]) -> Any:
+    """Call what only rank 0 does in earnest, on every process, and fail on all if it failed on rank 0.
+
+    Raises:
+        UserError: as `call`. A process that went on alone would wait for the others without end.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    result = error = None
+    try:
+        result = call()
+    except UserError as failure:
+        error = str(failure)
+    if PartialState().num_processes > 1:
+        error = broadcast_object_list([error])[0] or error
+    if error is not None:
+        raise UserError(error)
+    return result
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -32,25 +55,39 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     """
 
     @functools.wraps(main)
+    @xla.ending_together()
     def run() -> None:
         try:
             main()
         except UserError as error:
             if int(os.environ.get("LOCAL_RANK", "0")) > 0:
                 time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
-            sys.stderr.write(f"\nerror: {error}\n")
+            if is_main_process() or not xla.is_replica():  # what replicas have to say is the same
+                sys.stderr.write(f"\nerror: {error}\n")
             _quiet_the_launcher()
             _quiet_torchrun()
             sys.exit(EXIT_USER_ERROR)
+        except Interrupted as stop:
+            if is_main_process():
+                sys.stderr.write(f"\ninterrupted: {stop}\n")
+            _quiet_the_launcher()
+            sys.exit(stop.code)
         except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
             sys.exit(EXIT_INTERRUPTED)
 
     return run
 
 
+def be_interruptible() -> None:
+    """Heed Ctrl-C and SIGTERM as `pipeline.interrupt` does, also where they reach the launcher alone."""
+    heed_signals({signal.SIGINT: _quiet_the_launcher})  # Ctrl-C reaches it as well, and it would show a traceback
+    if "RANK" in os.environ or _simple_launcher():
+        follow_the_launcher()
+
+
 def _simple_launcher() -> psutil.Process | None:
     """The `accelerate launch` that started this process and this process only, if that is how it was started."""
-    return None if "RANK" in os.environ else _launcher()
+    return None if "RANK" in os.environ or xla.is_replica() else _launcher()
 
 
 def _launcher() -> psutil.Process | None:
@@ -70,6 +107,7 @@ def _quiet_the_launcher() -> None:
     (accelerate 1.15, commands/launch.py). It has nothing left to do but to wait for us. Its exit code is then 143.
     """
     if launcher := _simple_launcher():
+        follow_the_launcher(False)
         launcher.terminate()
 
 
@@ -154,14 +192,17 @@ def processes_meet_on_the_cpu() -> bool:
 def start_logging() -> logging.Logger:
     """Log this project to stderr, on rank 0 only, but for errors; stdout is for results."""
     logger = logging.getLogger("pipeline")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    with xla.one_at_a_time:
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+            # Not by the logger's level, which replicas that are threads share.
+            handler.addFilter(lambda record: record.levelno >= logging.ERROR or is_main_process())
+            logger.addHandler(handler)
+            logger.propagate = False
     if "transformers" in sys.modules:  # its bars for loading and writing weights are over before they are seen
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    logger.setLevel(logging.INFO)
     return logger
 
 

@@ -82,6 +82,10 @@ def load_config(files: ModelFiles) -> PreTrainedConfig:
 
 
 def positions(config: PreTrainedConfig) -> int:
-    """How many tokens fit. RoBERTa's positions begin after its padding token's number (modeling_roberta.py)."""
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return config.max_position_embeddings - offset
+    """How many tokens fit."""
+    return config.max_position_embeddings - first_position(config)
+
+
+def first_position(config: PreTrainedConfig) -> int:
+    """The number of a text's first position. RoBERTa's come after its padding token's number (modeling_roberta.py)."""
+    return config.pad_token_id + 1 if "roberta" in config.model_type else 0

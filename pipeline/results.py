@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 import sys
+import tempfile
 import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import UserError
 from pipeline.fetch import ModelFiles
 from pipeline.inference import softmax
 
@@ -21,6 +23,21 @@ EVALUATED_WITH = [
     *("corpus_name", "allow_modified_corpus", "validation_fraction", "validation_seed", "max_seq_length", "batching")
 ]
 PACKAGES = ["torch", "transformers", "datasets", "accelerate", "evaluate", "tokenizers", "huggingface_hub", "Korpora"]
+
+
+def make_output_dir(output_dir: Path) -> None:
+    """Make the run's folder, and see before training that it can be written.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output_dir).close()
+    except OSError as error:
+        raise UserError(
+            f"--output_dir {output_dir} cannot be written: {error.strerror}. Name a folder that can be."
+        ) from error
 
 
 def environment(processes: int, mixed_precision: str) -> dict[str, Any]:
@@ -124,7 +141,8 @@ def evaluation_table(results: dict[str, Any], output_dir: Path) -> str:
 
 
 def _list(places: dict[str, Path]) -> str:
-    return "\n".join(f"  {what:<9} {path}" for what, path in places.items())
+    """What is there; without TensorBoard there are no curves."""
+    return "\n".join(f"  {what:<9} {path}" for what, path in places.items() if path.exists())
 
 
 def _table(results: dict[str, Any]) -> str:

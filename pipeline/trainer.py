@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,18 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
+from pipeline import xla
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
-from pipeline.batching import IGNORED_LABEL, EpochOrder, Filled
+from pipeline.batching import IGNORED_LABEL, EpochOrder, TokenRows
 from pipeline.errors import UserError
 from pipeline.launch import machines
+from pipeline.resumable import ResumableTrainer
 from pipeline.schedule import EpochwiseExponentialLR
 
 FSDP_WEIGHTS = "pytorch_model_fsdp.bin"  # what FSDP resumes from (accelerate 1.15, `save_fsdp_model`)
 
 
-class Trainer(transformers.Trainer):
+class Trainer(ResumableTrainer):
     """`transformers.Trainer` with Adam and a per-epoch ExponentialLR, whose loss is the mean over the whole update.
 
     Trainer believes that BERT normalizes its loss by the number of items in an update, because its `forward` takes
@@ -33,11 +37,19 @@ class Trainer(transformers.Trainer):
 
     args: TrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_loss_func=self._mean_over_update, **kwargs)
+    def __init__(self, *args: Any, train_dataset: Any = None, eval_dataset: Any = None, **kwargs: Any) -> None:
+        super().__init__(
+            *args,
+            train_dataset=None if train_dataset is None else TokenRows(train_dataset),
+            eval_dataset=None if eval_dataset is None else TokenRows(eval_dataset),
+            compute_loss_func=self._mean_over_update,
+            **kwargs,
+        )
         self.model_accepts_loss_kwargs = False
-        self.train_dataset = Filled(self.train_dataset) if self.train_dataset is not None else None
         self.add_callback(_SetEpoch(self))
+        self.add_callback(_LogLastUpdates())
+        if self.args.device.type == "xla":
+            self.add_callback(_OnXla())
 
     def _mean_over_update(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """A micro-batch's part in the mean cross-entropy of its update.
@@ -150,7 +162,31 @@ class Trainer(transformers.Trainer):
         )
         return self.epoch_order
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor | int | None]:
+        """The batches of an update and the number of its reviews on all processes.
+
+        The order knows it. Trainer counts labels and gathers the counts at every update, for which a GPU has to catch
+        up with the host and a TPU's program falls apart.
+        """
+        order, args = getattr(self, "epoch_order", None), self.args
+        if order is None or args.ignore_data_skip or not (args.average_tokens_across_devices or args.world_size == 1):
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+        update = self.state.global_step % self.updates_per_epoch
+        return list(islice(epoch_iterator, num_batches)), order.reviews_of(update)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        return xla.with_ready_mask(inputs, self.model.dtype) if self.args.device.type == "xla" else inputs
+
     # Evaluation.
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        return xla.counted(super().get_eval_dataloader(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        return xla.counted(super().get_test_dataloader(TokenRows(test_dataset)))
 
     def prediction_step(
         self,
@@ -182,3 +218,24 @@ class _SetEpoch(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if order := getattr(self.trainer, "epoch_order", None):
             order.set_epoch(state.global_step // self.trainer.updates_per_epoch)
+
+
+class _LogLastUpdates(TrainerCallback):
+    """Log the updates since the last log as well: else the mean over all has in it the last ones of this process only.
+
+    Trainer gathers the loss from all processes where it logs, and not at the end (transformers 5.23, `train_loss`).
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+
+class _OnXla(TrainerCallback):
+    """What replicas on XLA need before the first step, and before each."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        xla.begin_equal(model)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        xla.seed_dropout(args.seed, state.global_step)

@@ -1,85 +1,420 @@
-"""Measure prediction against calling `transformers.pipeline` with one text after the other, in one run.
+"""Measure this pipeline against the usual ways, on this machine and in one run.
 
-python scripts/benchmark.py --model outputs/kcbert-base-nsmc --input reviews.txt
-python scripts/benchmark.py --config beomi/kcbert-base --input reviews.txt    # random weights do for speed
+python scripts/benchmark.py --corpus_root_dir ~/Korpora                      # everything, kcbert-base's shape
+python scripts/benchmark.py --only train --mixed_precision bf16 --batches 200    # a GPU
 
-Each way labels the same texts in turn, --rounds times; the table shows the median of its reviews per second.
+Random weights are enough for speed, so config and tokenizer of the model are all that is needed. Every measurement is
+a process of its own, so that each has its own peak of memory; rounds are interleaved, and the table shows medians.
 """
 
 import argparse
+import json
+import multiprocessing
+import resource
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pipeline.corpus import LABELS
+import torch
+import torch.nn.functional as F
+import transformers
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+
+from pipeline.arguments import TrainingArguments
+from pipeline.batching import PaddingCollator, TokenRows, make_collator
+from pipeline.corpus import LABELS, fetch_corpus, read_corpus
 from pipeline.fetch import fetch_model
-from pipeline.launch import command, start_logging, use_all_cores
-from pipeline.textio import read_rows
+from pipeline.launch import command, start_logging
+from pipeline.model import load_model, load_tokenizer
+from pipeline.results import environment, write_json
+from pipeline.reuse import load_features
+from pipeline.trainer import Trainer
+
+BATCH = 32
+LONGEST = 128
+WAYS = {
+    "a": "plain loop, pad to 128, float32, AdamW",
+    "b": "Trainer, pad to 128",
+    "c": "Trainer, pad to longest",
+    "d": "Trainer, grouped by length",
+    "e": "this project",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every measurement is told."""
+
+    config: str
+    corpus_root_dir: str
+    mixed_precision: str
+    batches: int
+    fixed_batches: int
+    texts: int
+    threads: int
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--model", help="A fine-tuned model.")
-    model.add_argument("--config", help="A model whose shape is used with random weights.")
-    parser.add_argument("--input", required=True, type=Path, help="Texts: txt, csv, tsv, jsonl or parquet.")
-    parser.add_argument("--text_column", default="text")
-    parser.add_argument("--texts", type=int, default=256, help="How many of them.")
+    parser.add_argument("--config", default="beomi/kcbert-base", help="Whose shape and tokenizer: folder or Hub.")
+    parser.add_argument("--corpus_root_dir", default="~/Korpora", help="Korpora's folder, with NSMC in its nsmc/.")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], default="no", help="For all but (a).")
+    parser.add_argument("--batches", type=int, default=8, help="Batches of 32 that (c), (d) and (e) are timed on.")
+    parser.add_argument("--fixed_batches", type=int, default=2, help="Those for (a) and (b): each costs the same.")
+    parser.add_argument("--texts", type=int, default=256, help="Texts that prediction is timed on.")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("benchmark.json"))
     return parser.parse_args()
 
 
-@contextmanager
-def folder_of(options: argparse.Namespace) -> Iterator[str]:
-    """The model's folder; for --config one with random weights, for as long as the block runs."""
-    if options.model:
-        yield str(fetch_model(options.model).folder)
-        return
-    from pipeline.model import load_model, load_tokenizer
+# Training.
 
-    files = fetch_model(options.config, weights=False)
+
+class Counted:
+    """A collator that keeps count of what its batches are made of."""
+
+    def __init__(self, collate: Callable) -> None:
+        self.collate, self.reviews, self.tokens, self.slots = collate, 0, 0, 0
+
+    def __call__(self, rows: list[dict]) -> dict:
+        batch = self.collate(rows)
+        self.reviews += len(rows)
+        self.tokens += sum(len(row["input_ids"]) for row in rows)
+        self.slots += batch["input_ids"].numel()
+        return batch
+
+
+class Clock(TrainerCallback):
+    """Seconds from the first batch of training to the last update."""
+
+    def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.started = now()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds = now() - self.started
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def prepare_model(settings: Settings) -> tuple[torch.nn.Module, Any]:
+    files = fetch_model(settings.config, weights=False)
+    torch.manual_seed(7)
+    return load_model(files, LABELS), load_tokenizer(files, LONGEST)
+
+
+def timed_rows(settings: Settings, batches: int) -> Dataset:
+    """The same reviews for every way: drawn once from the training set."""
+    features = load_features(settings.config, LONGEST, root_dir=settings.corpus_root_dir, official_only=False)
+    return features["train"].shuffle(seed=7).select(range(BATCH * batches)).select_columns(["input_ids", "label"])
+
+
+def train(way: str, settings: Settings) -> dict[str, float]:
+    """Time one pass over the rows, after a step to warm up."""
+    rows = timed_rows(settings, settings.fixed_batches if way in "ab" else settings.batches)
+    model, tokenizer = prepare_model(settings)
+    step = plain_loop if way == "a" else partial(with_trainer, way, settings.mixed_precision)
+    step(model, tokenizer, rows.select(range(BATCH)))
+    seconds, counted = step(model, tokenizer, rows)
+    return {"seconds": seconds, "reviews": counted.reviews, "tokens": counted.tokens, "slots": counted.slots}
+
+
+def plain_loop(model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[float, Counted]:
+    """(a): the tutorial's way."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).train()
+    counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, fused=False)
+    started = now()
+    for batch in torch.utils.data.DataLoader(rows, BATCH, shuffle=True, collate_fn=counted):
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    return now() - started, counted
+
+
+def with_trainer(
+    way: str, mixed_precision: str, model: torch.nn.Module, tokenizer: Any, rows: Dataset
+) -> tuple[float, Counted]:
+    """(b) to (e)."""
     with tempfile.TemporaryDirectory() as folder:
-        load_model(files, LABELS).save_pretrained(folder)
-        load_tokenizer(files, 128).save_pretrained(folder)
-        yield folder
+        options: dict[str, Any] = {
+            **{"output_dir": folder, "num_train_epochs": 1, "per_device_train_batch_size": BATCH},
+            **{"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no"},
+            **({} if mixed_precision == "no" else {mixed_precision: True}),
+        }
+        if way == "e":
+            args = TrainingArguments(**options, eval_strategy="no", load_best_model_at_end=False)
+            counted = Counted(make_collator("auto", model, tokenizer, LONGEST, args))
+            make = Trainer
+        else:
+            strategy = "group_by_length" if way == "d" else "random"
+            args = transformers.TrainingArguments(
+                **options, remove_unused_columns=False, train_sampling_strategy=strategy
+            )
+            counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST if way == "b" else None))
+            make = transformers.Trainer
+        clock = Clock()
+        trainer = make(model=model, args=args, train_dataset=rows, data_collator=counted, callbacks=[clock])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        return clock.seconds, counted
 
 
-@command
-def main() -> None:
-    options = parse()
-    import torch
-    from transformers import pipeline
+def dense(settings: Settings) -> dict[str, float]:
+    """Forward and backward over as many tokens in one dense batch without any padding, and the matrix peak."""
+    rows = timed_rows(settings, settings.batches)
+    tokens = sum(len(row["input_ids"]) for row in TokenRows(rows).__getitems__(list(range(len(rows)))))
+    length = round(tokens / len(rows))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = prepare_model(settings)[0].to(device).train()
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.mixed_precision]
+    ids = torch.randint(5, model.config.vocab_size, (BATCH, length), device=device)
+    labels = torch.zeros(BATCH, dtype=torch.long, device=device)
+    times = []
+    for _ in range(1 + settings.batches):
+        started = now()
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(model(input_ids=ids).logits.float(), labels)
+        loss.backward()
+        times.append(now() - started)
+        model.zero_grad()
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    products = []
+    for _ in range(8):
+        started = now()
+        left @ right
+        products.append(now() - started)
+    return {
+        "seconds": statistics.median(times[1:]),
+        "tokens": BATCH * length,
+        "flops": flops(model.config, BATCH * length, length),
+        "peak": 2 * size**3 / min(products),
+    }
 
+
+def flops(config: Any, tokens: float, length: float) -> float:
+    """Multiplications and additions of forward and backward over `tokens` real tokens in texts of `length`.
+
+    Twice the weights of the layers for each token forward, twice that backward, and scores and contexts of attention.
+    Counted alike for every way; (e) does less, since its last layer computes first tokens alone.
+    """
+    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    return 3 * layers * tokens * (2 * (4 * hidden**2 + 2 * hidden * inner) + 4 * length * hidden)
+
+
+def training_part(settings: Settings, rounds: int) -> dict[str, Any]:
+    alone(timed_rows, settings, 1)  # the features are there before anything is timed
+    seen: dict[str, list[dict]] = {way: [] for way in [*WAYS, "dense"]}
+    for number in range(rounds):
+        for way in seen:
+            print(
+                f"round {number + 1} of {rounds}: {WAYS.get(way, 'one dense batch, and the matrix peak')}", flush=True
+            )
+            seen[way].append(alone(dense, settings) if way == "dense" else alone(train, way, settings))
+    config = transformers.AutoConfig.from_pretrained(fetch_model(settings.config, weights=False).folder)
+    peak = statistics.median(one["peak"] for one in seen["dense"])
+    table = {}
+    for way, name in WAYS.items():
+        rates = [one["reviews"] / one["seconds"] for one in seen[way]]
+        last = seen[way][-1]
+        per_second = last["tokens"] / last["reviews"] * statistics.median(rates)
+        table[way] = {
+            "way": name,
+            "reviews_per_second": statistics.median(rates),
+            "spread": [min(rates), max(rates)],
+            "useful_tokens_per_second": per_second,
+            "useful_share": last["tokens"] / last["slots"],
+            "share_of_peak": flops(config, per_second, last["tokens"] / last["reviews"]) / peak,
+            "memory_mb": max(one["memory_mb"] for one in seen[way]),
+        }
+    of_dense = statistics.median(one["flops"] / one["seconds"] for one in seen["dense"]) / peak
+    return {"ways": table, "peak_flops": peak, "dense_share_of_peak": of_dense}
+
+
+def show_training(result: dict[str, Any]) -> None:
+    ways = result["ways"]
+    heads = {"reviews/s": 10, "spread": 16, "tokens/s": 10, "useful": 8, "peak": 7, "MB": 7, "x (a)": 7}
+    print(f"\n{'training':<44}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
+    for letter, row in ways.items():
+        spread = "{:.2f}-{:.2f}".format(*row["spread"])
+        ratio = row["reviews_per_second"] / ways["a"]["reviews_per_second"]
+        print(
+            f"({letter}) {row['way']:<40}{row['reviews_per_second']:>10.2f}{spread:>16}"
+            f"{row['useful_tokens_per_second']:>10.0f}{row['useful_share']:>8.1%}{row['share_of_peak']:>7.1%}"
+            f"{row['memory_mb']:>7.0f}{ratio:>7.2f}"
+        )
+    ours = ways["e"]["share_of_peak"]
+    print(
+        f"matrix peak {result['peak_flops'] / 1e9:.0f} GFLOP/s; one dense batch, forward and backward alone, reaches "
+        f"{result['dense_share_of_peak']:.1%} of it: (e) is at {ours / result['dense_share_of_peak']:.0%} of that"
+    )
+
+
+# Preparing the data.
+
+
+def prepare(way: str, folder: str, settings: Settings) -> dict[str, float]:
+    """Make the features of both splits, or open them where they are."""
+    if way == "tutorial":
+        files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
+        tokenizer = load_tokenizer(fetch_model(settings.config, weights=False), LONGEST)
+        started = time.perf_counter()
+        for split, rows in read_corpus(files).items():
+            encoded = tokenizer(rows["text"][:], max_length=LONGEST, padding="max_length", truncation=True)
+            features = [
+                {**{name: column[index] for name, column in encoded.items()}, "label": label}
+                for index, label in enumerate(rows["label"][:])
+            ]
+            torch.save(features, Path(folder, split))
+    else:
+        started = time.perf_counter()
+        load_features(
+            settings.config, LONGEST, root_dir=settings.corpus_root_dir, cache_dir=folder, official_only=False
+        )
+    return {"seconds": time.perf_counter() - started}
+
+
+def preparing_part(settings: Settings, rounds: int) -> dict[str, Any]:
+    seen: dict[str, list[dict]] = {"tutorial": [], "cold": [], "warm": []}
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}: preparing the data", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for way, measured in seen.items():
+                measured.append(alone(prepare, way, folder, settings))
+    return {
+        way: {
+            "seconds": statistics.median(one["seconds"] for one in measured),
+            "spread": [min(one["seconds"] for one in measured), max(one["seconds"] for one in measured)],
+            "memory_mb": max(one["memory_mb"] for one in measured),
+        }
+        for way, measured in seen.items()
+    }
+
+
+def show_preparing(result: dict[str, Any]) -> None:
+    names = {
+        "tutorial": "all padded to 128, in lists, pickled",
+        "cold": "this project, the first time",
+        "warm": "this project, ever after",
+    }
+    print(f"\n{'preparing both splits':<44}{'seconds':>10}{'spread':>16}{'MB':>7}")
+    for way, row in result.items():
+        spread = "{:.2f}-{:.2f}".format(*row["spread"])
+        print(f"{names[way]:<44}{row['seconds']:>10.2f}{spread:>16}{row['memory_mb']:>7.0f}")
+
+
+# Prediction.
+
+
+def predict(settings: Settings, rounds: int) -> dict[str, list[float]]:
+    """Reviews per second of each way over the same texts, round by round."""
     from pipeline.inference import load_classifier
 
-    start_logging()
-    use_all_cores()
-    rows = (row.text for row in read_rows(options.input, options.text_column) if row.text)
-    texts = [text for text, _ in zip(rows, range(options.texts), strict=False)]
-    with folder_of(options) as folder:
-        naive = pipeline("text-classification", folder, truncation=True)
+    files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
+    texts = [text for text in read_corpus(files)["test"]["text"][: 2 * settings.texts] if text][: settings.texts]
+    with tempfile.TemporaryDirectory() as folder:
+        model, tokenizer = prepare_model(settings)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        naive = transformers.pipeline("text-classification", folder, truncation=True)
         exact, half = (load_classifier(folder, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
-        ways: dict[str, Callable[[], object]] = {
+        ways: dict[str, Callable[[], Any]] = {
             "pipeline(), one by one": lambda: [naive(text) for text in texts],
             "predict.py": lambda: list(exact.predict(texts)),
             "predict.py --bf16": lambda: list(half.predict(texts)),
         }
         speeds: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(options.rounds + 1):
+        for number in range(rounds + 1):
             for name, label in ways.items():
-                started = time.perf_counter()
+                started = now()
                 label()
                 if number:  # the first round warms up
-                    speeds[name].append(len(texts) / (time.perf_counter() - started))
-    base = statistics.median(speeds["pipeline(), one by one"])
-    print(f"{len(texts)} texts, {options.rounds} rounds, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"{'':<24}{'reviews/s':>10}{'spread':>16}{'ratio':>8}")
-    for name, seen in speeds.items():
-        middle = statistics.median(seen)
-        print(f"{name:<24}{middle:>10.1f}{f'{min(seen):.1f}-{max(seen):.1f}':>16}{middle / base:>8.1f}")
+                    speeds[name].append(len(texts) / (now() - started))
+    return speeds
+
+
+def predicting_part(settings: Settings, rounds: int) -> dict[str, Any]:
+    print("predicting", flush=True)
+    speeds = alone(predict, settings, rounds)
+    speeds.pop("memory_mb")
+    return {
+        name: {"reviews_per_second": statistics.median(seen), "spread": [min(seen), max(seen)]}
+        for name, seen in speeds.items()
+    }
+
+
+def show_predicting(result: dict[str, Any]) -> None:
+    base = next(iter(result.values()))["reviews_per_second"]
+    print(f"\n{'prediction':<44}{'reviews/s':>10}{'spread':>16}{'ratio':>7}")
+    for name, row in result.items():
+        spread = "{:.1f}-{:.1f}".format(*row["spread"])
+        print(f"{name:<44}{row['reviews_per_second']:>10.1f}{spread:>16}{row['reviews_per_second'] / base:>7.1f}")
+
+
+# One process a measurement.
+
+
+def alone(measure: Callable, *arguments: Any) -> Any:
+    """Call `measure` in a process of its own; a dict that it returns also gets that process's peak of memory."""
+    settings = next(argument for argument in arguments if isinstance(argument, Settings))
+    with multiprocessing.get_context("spawn").Pool(1, _begin, (settings.threads,)) as pool:
+        return pool.apply(_measured, (measure, *arguments))
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _measured(measure: Callable, *arguments: Any) -> Any:
+    result = measure(*arguments)
+    if not isinstance(result, dict):
+        return None
+    if torch.cuda.is_available():
+        return {**result, "memory_mb": torch.cuda.max_memory_allocated() / 1e6}
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
+    return {**result, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+
+
+PARTS = {
+    "train": (training_part, show_training),
+    "prepare": (preparing_part, show_preparing),
+    "predict": (predicting_part, show_predicting),
+}
+
+
+@command
+def main() -> None:
+    start_logging()
+    options = parse()
+    fetch_corpus(options.corpus_root_dir, official_only=False, download=False)  # what is missing is said at once
+    fetch_model(options.config, weights=False)
+    settings = Settings(
+        **{name: getattr(options, name) for name in ("config", "corpus_root_dir", "mixed_precision", "batches")},
+        **{name: getattr(options, name) for name in ("fixed_batches", "texts")},
+        threads=torch.get_num_threads(),
+    )
+    results = {name: PARTS[name][0](settings, options.rounds) for name in options.only}
+    about = environment(processes=1, mixed_precision=options.mixed_precision)
+    write_json(options.output, {"environment": about, "threads": settings.threads, **results})
+    for name in options.only:
+        PARTS[name][1](results[name])
+    print(f"\n{json.dumps(about['packages'])}, {settings.threads} threads, {options.rounds} rounds\n{options.output}")
 
 
 if __name__ == "__main__":

@@ -34,11 +34,12 @@ def main() -> None:
     labels = prepared.features["train"].features["label"].names
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed)
     texts = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, column="text")
+    model = load_model(prepared.model, labels)
     trainer = Trainer(
-        model=load_model(prepared.model, labels),
+        model=model,
         args=training_args,
         data_collator=make_collator(
-            data_args.batching, prepared.tokenizer, data_args.max_seq_length, training_args.device
+            data_args.batching, model, prepared.tokenizer, data_args.max_seq_length, training_args
         ),
         compute_metrics=partial(scalars, labels=labels),
     )

@@ -11,36 +11,51 @@ from pathlib import Path
 
 from transformers import enable_full_determinism, set_seed
 
+from pipeline import xla
 from pipeline.arguments import parse_arguments, public_arguments
 from pipeline.batching import make_collator
 from pipeline.card import model_card
-from pipeline.checkpoint import checkpoint_to_resume, make_room
+from pipeline.checkpoint import check_settings, checkpoint_to_resume, decisive_settings, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import check_machines_agree, command, start_logging, use_all_cores
+from pipeline.launch import (
+    agreed,
+    be_interruptible,
+    check_machines_agree,
+    command,
+    start_logging,
+    use_all_cores,
+)
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
 from pipeline.publish import publish_finished_run
-from pipeline.results import closing_table, describe_training, environment, log_arguments, write_json
+from pipeline.results import closing_table, describe_training, environment, log_arguments, make_output_dir, write_json
 from pipeline.trainer import Trainer
 
 
 @command
 def main() -> None:
     start_logging()
+    be_interruptible()
     use_all_cores()
     data_args, model_args, training_args = parse_arguments()
     arguments = public_arguments(data_args, model_args, training_args)
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
-    destination = destination_of(training_args)
-    with training_args.main_process_first(desc="looking at the output folder"):
-        if training_args.should_save:
-            make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
+    destination = agreed(partial(destination_of, training_args))
+    room = partial(
+        make_room,
+        output_dir,
+        resuming=bool(resume_from),
+        overwrite=training_args.overwrite_output_dir,
+        auto=training_args.resume_from_checkpoint == "auto",
+    )
+    agreed(lambda: training_args.should_save and room())
 
     prepared = prepare(data_args, model_args)
+    agreed(lambda: training_args.should_save and make_output_dir(output_dir))
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
     check_machines_agree({**arguments["data"], **arguments["model"], **arguments["training"], **same})
     log_examples(prepared.features["train"], prepared.tokenizer)
@@ -49,8 +64,9 @@ def main() -> None:
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, first)
     chosen_on = "validation" if "validation" in splits else "test"
 
-    (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
-    model = load_model(prepared.model, labels, model_args.config_overrides)
+    with xla.one_at_a_time:
+        (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
+        model = load_model(prepared.model, labels, model_args.config_overrides)
     check_size(model, destination)
     trainer = Trainer(
         model=model,
@@ -58,11 +74,14 @@ def main() -> None:
         train_dataset=splits.pop("train"),
         eval_dataset=splits[chosen_on],
         data_collator=make_collator(
-            data_args.batching, prepared.tokenizer, data_args.max_seq_length, training_args.device
+            data_args.batching, model, prepared.tokenizer, data_args.max_seq_length, training_args
         ),
         processing_class=prepared.tokenizer,
         compute_metrics=partial(scalars, labels=labels),
+        settings=decisive_settings(arguments, prepared.describe(), prepared.folder.name, model.config.to_dict()),
     )
+    if resume_from:
+        check_settings(resume_from, trainer.about, allow_changed=training_args.allow_changed_settings)
     outcome = trainer.train(resume_from_checkpoint=resume_from)
     trainer.save_model(output_dir)
     trainer.save_state()

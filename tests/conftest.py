@@ -72,6 +72,22 @@ def toy_corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "toy", rows[:150], rows[150:])
 
 
+def small_classifier(kind: str, **changes: object):
+    """A classifier of random weights and no dropout: Bert, Electra, Roberta, DistilBert."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        **{
+            **{"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
+            **{"intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 1, "initializer_range": 0.3},
+            **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+            **({"embedding_size": 16} if kind == "Electra" else {}),
+            **changes,
+        }
+    )
+    return getattr(transformers, f"{kind}ForSequenceClassification")(config)
+
+
 def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float = 280, **env: str):
     """Run a script of this project as a user would, with nothing of this process's state but its environment."""
     command = [*launcher, str(ROOT / "scripts" / words[0]), *words[1:]]
@@ -91,10 +107,14 @@ ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
 CONFIGS = ROOT / "accelerate_configs"
 
 
+# Of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one.
+TWO_PROCESSES = (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
+
+
 @pytest.fixture(scope="session")
 def two_processes() -> tuple[str, ...]:
-    """A launcher of two processes that talk over gloo."""
-    return (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
+    """A launcher of two processes."""
+    return TWO_PROCESSES
 
 
 def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flags: str) -> list[dict]:

@@ -93,7 +93,14 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
         (["--lr_scheduler_type", "expo"], ["expo"]),
         (["--save_strategy", "steps"], ["save and eval strategy"]),
         (["--config_overrides", "num_hidden_layers=2"], ["--config_overrides", "--from_scratch"]),
-        (["stray"], ["stray"]),
+        (["stray"], ["`stray` belongs to no option"]),
+        (["--seed", "4294967296"], ["--seed is 4294967296", "4294967295"]),
+        (["--adam_beta1", "1"], ["--adam_beta1 is 1.0"]),
+        (["--label_smoothing_factor", "2"], ["--label_smoothing_factor is 2.0"]),
+        (["--dataloader_num_workers", "-1"], ["--dataloader_num_workers is -1"]),
+        (["--metric_for_best_model", "acc"], ["--metric_for_best_model is acc", "accuracy, f1_macro"]),
+        (["--report_to", "nosuch"], ["--report_to is nosuch", "tensorboard"]),
+        (["--deepspeed", "x.json"], ["deepspeed"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
@@ -108,7 +115,8 @@ def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
     ("text", "names"),
     [
         ("max_seq_lenght: 3", ["max_seq_lenght", "Did you mean max_seq_length?"]),
-        ("recipe: book", ["unknown option `recipe`"]),
+        ("recipe: book", ["unknown option `recipe`."]),
+        ("# 한글", ["mine.yaml is not UTF-8"]),
         ("- a", ["list"]),
         ("a: [", ["not valid YAML"]),
         ("max_seq_length: 64.5", ["--max_seq_length", "64.5"]),
@@ -116,11 +124,12 @@ def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, names: list[str]) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(text)
+    recipe.write_text(text, encoding="cp949")  # what a Korean Windows may save; the same as UTF-8 but for Korean
     with pytest.raises(UserError) as caught:
         parse_arguments(["--recipe", str(recipe)])
     for name in names:
         assert name in str(caught.value)
+    assert "Did you mean recipe" not in str(caught.value)
 
 
 def test_batch_is_shared_out() -> None:

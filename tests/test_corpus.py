@@ -2,7 +2,9 @@
 
 import hashlib
 import multiprocessing
+import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -129,11 +131,13 @@ class Server(ThreadingHTTPServer):
     """Sends TOY for any path; the first `breaks` answers end half-way."""
 
     breaks = 0
+    silent = False  # sends the headers and then nothing
     content = TOY
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: Counter[str] = Counter()
+        self.over = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -146,6 +150,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if self.server.silent:
+            self.server.over.wait()
         # Korpora opens the URL once for its size and once for its content, so a break costs two requests.
         if self.server.asked.total() <= 2 * self.server.breaks:
             content = content[: len(content) // 2]
@@ -169,6 +175,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             monkeypatch.setitem(entry, "url", f"{server.url}/{entry['destination']}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.over.set()
         server.shutdown()
 
 
@@ -184,6 +191,30 @@ def test_download_is_verified_and_put_in_place(server: Server, tmp_path: Path) -
     assert files.official
     assert left_in(tmp_path / "nsmc") == BOTH
     assert read_corpus(files)["train"].num_rows == 5000
+
+
+def test_a_download_shows_its_progress_and_no_banner(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    fetch_corpus(tmp_path)
+    out, err = capfd.readouterr()
+    assert out == ""  # Korpora's banner would stand before the path that prepare_data.py prints
+    assert all(re.search(rf"download {name}: +[1-9]\S*B \[", err) for name in BOTH)
+
+
+def test_a_silent_server_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.silent = True
+    monkeypatch.setattr(corpus, "CONNECT_SECONDS", 0.2)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="broke 3 times: timed out"):
+        fetch_corpus(tmp_path)
+    assert time.monotonic() - started < 20  # without a timeout: for ever
+
+
+def test_what_a_killed_download_left_is_removed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "nsmc" / ".download-abc").mkdir(parents=True)
+    fetch_corpus(tmp_path)
+    assert left_in(tmp_path / "nsmc") == BOTH
 
 
 def test_files_in_place_need_no_network(server: Server, tmp_path: Path) -> None:

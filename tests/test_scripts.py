@@ -47,9 +47,9 @@ def test_quickstart_ends_with_a_table_and_paths(quickstart_run) -> None:
     results = json.loads((output / "results.json").read_text())
     last = result.stdout[result.stdout.rindex("validation           test") :]
     assert f"{results['test']['accuracy']:.4f}" in last
-    for path in re.findall(r"^  (?:model|results|settings|curves|features) +(\S+)$", last, flags=re.MULTILINE):
+    for path in re.findall(r"^  (?:model|results|settings|card|curves|features) +(\S+)$", last, flags=re.MULTILINE):
         assert (cwd / path).exists()
-    assert len(re.findall(r"^  (?:model|results|settings|curves|features) ", last, flags=re.MULTILINE)) == 5
+    assert len(re.findall(r"^  (?:model|results|settings|card|curves|features) ", last, flags=re.MULTILINE)) == 6
     assert "Traceback" not in result.stderr
     assert "says nothing of kcbert" in result.stderr
 
@@ -126,6 +126,7 @@ def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: 
             "holds a finished run",
         ),
         (["--recipe", "quickstart", "--cache_dir", "a_file/cache"], "--cache_dir"),
+        (["--recipe", "quickstart", "--output_dir", "a_file/run"], "--output_dir a_file/run cannot be written"),
     ],
 )
 def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: list[str], expected: str) -> None:
@@ -148,6 +149,7 @@ def test_without_the_launcher_the_exit_code_is_2(tmp_path: Path) -> None:
 def test_the_book_chooses_on_test_and_says_so(tmp_path: Path) -> None:
     result = run(
         *("train.py", "--recipe", "quickstart", "--validation_fraction", "0", "--max_steps", "5", "--seed", "-1"),
+        *("--report_to", "none"),
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr[-3000:]
@@ -155,6 +157,7 @@ def test_the_book_chooses_on_test_and_says_so(tmp_path: Path) -> None:
     assert results["checkpoint_chosen_on"] == "test"
     assert "validation" not in results
     assert "no honest estimate" in result.stdout
+    assert "curves" not in result.stdout  # no path is named that is not there
     seed = json.loads((tmp_path / "outputs/quickstart/run.json").read_text())["arguments"]["training"]["seed"]
     assert seed >= 0
     assert f"seed={seed}" in result.stderr  # the drawn one is logged

@@ -1,0 +1,204 @@
+"""A model that reads packed batches: reviews end to end in one row, attention only within a review, no padding at all.
+
+The arithmetic is that of a padded batch without the padding: the same logits and gradients to rounding. Weights, their
+names and the saved checkpoint are those of the ordinary model, which reads ordinary batches as before.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from pipeline.model import first_position
+
+try:  # torch 2.10 and later
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+
+ATTENTION = "packed"  # our name among transformers' attention functions
+# Classifiers whose layers have the same parts by the same names, and whose heads read the first token alone.
+SUPPORTED = ("BertForSequenceClassification", "ElectraForSequenceClassification", "RobertaForSequenceClassification")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the reviews of a packed row are, as far as the host must know it.
+
+    Attributes:
+        runs: (length in tokens, number of reviews) of each stretch of reviews of equal length, shortest first.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest review in tokens."""
+        return self.runs[-1][0]
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether `accept_packed` knows this model."""
+    return type(model).__name__ in SUPPORTED and not model.config.is_decoder
+
+
+def accept_packed(model: PreTrainedModel) -> None:
+    """Make a classifier read packed batches (`pipeline.batching.PackingCollator`) as well as ordinary ones.
+
+    Only the instance's `forward`s are changed, and those of its last layer; wrappers (DistributedDataParallel, FSDP,
+    autocast) find them where they always are, and nothing of it is saved.
+    """
+    assert can_pack(model), type(model)
+    model.set_attn_implementation(ATTENTION)
+    last = model.base_model.encoder.layer[-1]
+    last.forward = _packed_or_not(last.forward, functools.partial(_last_layer, last))
+    model.forward = _packed_or_not(model.forward, functools.partial(_classify, model))
+
+
+def _packed_or_not(ordinary: Callable, packed: Callable) -> Callable:
+    @functools.wraps(ordinary)
+    def forward(*args: Any, layout: Layout | None = None, **kwargs: Any) -> Any:
+        return ordinary(*args, **kwargs) if layout is None else packed(*args, layout=layout, **kwargs)
+
+    return forward
+
+
+def _classify(
+    model: PreTrainedModel,
+    *,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    boundaries: torch.Tensor,
+    places: torch.Tensor,
+    layout: Layout,
+) -> SequenceClassifierOutput:
+    """The model's forward over one packed row; see `PackingCollator` for the arguments.
+
+    Returns:
+        `logits`, [reviews, classes], in the order of the batch's labels.
+    """
+    body = model.base_model
+    hidden = body.embeddings(input_ids=input_ids, position_ids=position_ids + first_position(model.config))
+    if hasattr(body, "embeddings_project"):  # ELECTRA, where embeddings are narrower than layers
+        hidden = body.embeddings_project(hidden)
+    for layer in body.encoder.layer:
+        hidden = layer(hidden, layout=layout, boundaries=boundaries)
+    first = hidden.transpose(0, 1)[places]  # [reviews, 1, hidden]: heads take the first token of each row
+    if hasattr(body, "pooler") and body.pooler is not None:  # BERT; the others' heads begin with the first token
+        first = model.dropout(body.pooler(first))
+    return SequenceClassifierOutput(logits=model.classifier(first))
+
+
+def _last_layer(
+    layer: torch.nn.Module, hidden: torch.Tensor, *, layout: Layout, boundaries: torch.Tensor
+) -> torch.Tensor:
+    """The last layer for first tokens alone, which are all that the head reads: keys and values of all tokens, the
+    rest of the layer for one token a review. [1, tokens, hidden] -> [1, reviews, hidden].
+    """
+    attention = layer.attention.self
+    first = hidden[:, boundaries[:-1]]
+
+    def heads(tokens: torch.Tensor, projection: torch.nn.Module) -> torch.Tensor:
+        return projection(tokens).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+
+    context, _ = packed_attention(
+        attention,
+        heads(first, attention.query),
+        heads(hidden, attention.key),
+        heads(hidden, attention.value),
+        None,
+        dropout=attention.dropout.p if attention.training else 0.0,
+        scaling=attention.scaling,
+        layout=layout,
+        boundaries=boundaries,
+    )
+    return layer.feed_forward_chunk(layer.attention.output(context.flatten(2), first))
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    boundaries: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention within each review of a packed row; transformers' own (`sdpa`) for an ordinary batch.
+
+    Args:
+        module: the layer's self-attention.
+        query: [1, heads, tokens, size]; or [1, heads, reviews, size], the first token of each review alone.
+        key, value: [1, heads, tokens, size].
+        attention_mask: of an ordinary batch.
+        dropout: the probability that a weight is dropped.
+        scaling: what the scores are multiplied by.
+        layout, boundaries: as in a packed batch; None for an ordinary one.
+
+    Returns:
+        [1, tokens or reviews, heads, size], and None for the weights, which are not kept.
+    """
+    if layout is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    first_only = query.shape[2] != key.shape[2]
+    if query.device.type != "cuda":
+        attend = _by_runs
+    elif varlen_attn and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
+        attend = _by_flash_attention
+    else:  # float32, or dropout, neither of which varlen_attn has (torch 2.13)
+        attend = _by_mask
+    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # [1, tokens, heads, size]
+    return attend(query, key, value, layout, boundaries, first_only, dropout, scaling), None
+
+
+def _by_runs(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+    """Reviews of equal length stand side by side in the row, and so are a dense batch as they lie: nothing is copied,
+    masked or padded.
+    """
+
+    def stretches(tensor: torch.Tensor, one_each: bool) -> list[torch.Tensor]:
+        sizes = [count if one_each else length * count for length, count in layout.runs]
+        parts = zip(tensor.squeeze(0).split(sizes), layout.runs, strict=True)
+        return [part.unflatten(0, (count, -1)).transpose(1, 2) for part, (_, count) in parts]
+
+    queries, keys, values = stretches(query, first_only), stretches(key, False), stretches(value, False)
+    contexts = [
+        F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling).transpose(1, 2).flatten(0, 1)
+        for q, k, v in zip(queries, keys, values, strict=True)
+    ]
+    return torch.cat(contexts).unsqueeze(0)
+
+
+def _by_flash_attention(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+    """One kernel for the whole row, which is told where reviews begin."""
+    starts = torch.arange(len(boundaries), dtype=torch.int32, device=boundaries.device) if first_only else boundaries
+    longest = 1 if first_only else layout.longest
+    tensors = (tensor.squeeze(0) for tensor in (query, key, value))
+    return varlen_attn(*tensors, starts, boundaries, longest, layout.longest, scale=scaling).unsqueeze(0)
+
+
+def _by_mask(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+    """One kernel for the whole row and a mask of who may look at whom, [queries, tokens]."""
+    tokens = torch.arange(key.shape[1], device=key.device)
+    reviews = torch.bucketize(tokens, boundaries[1:], right=True)  # the review that each token is of
+    of_queries = torch.arange(query.shape[1], device=key.device) if first_only else reviews
+    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
+    mask = of_queries[:, None] == reviews[None, :]
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling).transpose(1, 2)
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,118 @@
+"""Packed batches compute what padded ones do: the same logits, gradients and evaluation, and the same saved model."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import small_classifier
+from transformers import AutoModelForSequenceClassification
+
+from pipeline import packing
+from pipeline.batching import PackingCollator, PaddingCollator
+from pipeline.packing import accept_packed, can_pack
+
+KINDS = ["Bert", "Electra", "Roberta"]
+# Lengths that repeat, that stand alone, and that are in no order; the shortest a review can have, and a filler's.
+LENGTHS = (5, 9, 2, 5, 1, 30, 9, 9, 17)
+
+
+def rows(lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {"input_ids": torch.randint(2, 200, (length,), generator=generator).tolist(), "label": index % 2}
+        for index, length in enumerate(lengths)
+    ]
+
+
+def outcome(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Logits, and the gradient of every parameter."""
+    batch = dict(batch)
+    labels = batch.pop("labels")
+    model.zero_grad()
+    logits = model(**batch).logits
+    F.cross_entropy(logits, labels).backward()
+    return logits.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("way", ["_by_runs", "_by_mask"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_and_gradients_are_those_of_padding(
+    kind: str, dtype: torch.dtype, tolerance: float, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_by_runs", getattr(packing, way))  # _by_mask is for CUDA, but runs anywhere
+    torch.manual_seed(0)
+    padded = small_classifier(kind).to(dtype)
+    packed = copy.deepcopy(padded)
+    accept_packed(packed)
+    expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(rows()))
+    found, gradients = outcome(packed, PackingCollator()(rows()))
+    assert expected.std() > 0.1  # reviews differ, so a mix-up would show
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=tolerance, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("lengths", [(7,), (1, 1, 1), (6, 6, 6, 6)])
+def test_batches_at_the_edge(lengths: tuple[int, ...]) -> None:
+    """One review; reviews of one token, where first tokens are all there is; all of one length."""
+    torch.manual_seed(0)
+    padded = small_classifier("Bert").double()
+    packed = copy.deepcopy(padded)
+    accept_packed(packed)
+    expected, _ = outcome(padded, PaddingCollator(pad_token_id=1)(rows(lengths)))
+    found, _ = outcome(packed, PackingCollator()(rows(lengths)))
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ordinary_batches_are_read_as_before_and_the_saved_model_is_ordinary(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = small_classifier(kind).eval()
+    packed = copy.deepcopy(plain)
+    accept_packed(packed)
+    batch = PaddingCollator(pad_token_id=1)(rows())
+    expected = plain(**batch).logits
+    assert torch.equal(packed(**batch).logits, expected)
+    for name, model in (("plain", plain), ("packed", packed)):
+        model.save_pretrained(tmp_path / name)
+    for file in (tmp_path / "plain").iterdir():
+        assert (tmp_path / "packed" / file.name).read_bytes() == file.read_bytes(), file.name
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "packed")
+    assert torch.equal(loaded(**batch).logits, expected)
+
+
+def test_dropout_is_heeded_in_every_layer() -> None:
+    """That of attention, too, which is the only one here."""
+    torch.manual_seed(0)
+    model = small_classifier("Bert", attention_probs_dropout_prob=0.5).train()
+    accept_packed(model)
+    batch = PackingCollator()(rows())
+    del batch["labels"]
+    seen = {tuple(model(**batch).logits.flatten().tolist()) for _ in range(3)}
+    assert len(seen) == 3
+    # With the other layers at rest it is the last one's, which has a forward of its own.
+    model.base_model.encoder.layer[:-1].eval()
+    assert not torch.equal(model(**batch).logits, model(**batch).logits)
+    model.base_model.encoder.layer[-1].eval()
+    assert torch.equal(model(**batch).logits, model(**batch).logits)
+
+
+def test_checkpointed_gradients_are_the_same() -> None:
+    torch.manual_seed(0)
+    model = small_classifier("Bert").double().train()
+    accept_packed(model)
+    batch = PackingCollator()(rows())
+    _, expected = outcome(model, batch)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    _, found = outcome(model, batch)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-12, rtol=0, msg=name)
+
+
+def test_only_what_was_proved_is_packed() -> None:
+    assert all(can_pack(small_classifier(kind)) for kind in KINDS)
+    assert not can_pack(small_classifier("DistilBert"))
