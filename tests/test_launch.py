@@ -238,7 +238,7 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, corpus: Path, one: Path) -> 
     assert_same_predictions(evaluate(launcher, output), evaluate(target("single_gpu", *FLOAT32), output))
 
     flags = ("--resume_from_checkpoint", str(output / "checkpoint-8"))
-    result = run(*small_training(corpus, "other"), *flags, cwd=tmp_path, launcher=target("cpu"), **ON_CPU)
+    result = run(*small_training(corpus, "other"), *FLAGS, *flags, cwd=tmp_path, launcher=target("cpu"), **ON_CPU)
     assert "checkpoint-8 was written with FSDP" in result.stderr
     assert_one_message(result)
 
