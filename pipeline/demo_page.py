@@ -24,7 +24,7 @@ EXAMPLES = (
 CSS = """
 .gradio-container {
   max-width: min(860px, 100%) !important; min-width: 0; /* else a table widens the page past a phone's edge */
-  margin: 0 auto !important; word-break: keep-all;
+  margin: 0 auto !important; word-break: keep-all; overflow-wrap: anywhere;
 }
 .words { font-size: 1.15em; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
 .words ruby {
