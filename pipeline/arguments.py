@@ -326,13 +326,6 @@ def parse_arguments(
     return data, model, training
 
 
-def parse_model_name(argv: list[str] | None = None) -> tuple[str, str]:
-    """The model and its revision alone, for scripts whose other defaults depend on the model."""
-    parser = _Parser(ModelArguments, allow_abbrev=False, add_help=False)
-    given = parser.parse_known_args(argv)[0]
-    return given.model_name_or_path, given.model_revision
-
-
 def recipe_names() -> list[str]:
     """The recipes that come with this project."""
     return sorted(

@@ -32,7 +32,8 @@ def model_card(model_dir: Path, name: str) -> ModelCard:
     """
     results, run = _read(model_dir / "results.json"), read_run(model_dir)
     official = run["corpus"]["official_nsmc"]
-    corpus = "NSMC" if official else f"{run['arguments']['data']['corpus_name']} (not the official NSMC)"
+    corpus = "NSMC" if official else run["arguments"]["data"]["corpus_name"]
+    kind = _OFFICIAL if official else _OTHER
     base = run["arguments"]["model"]["model_name_or_path"]
     on_hub = run["model"]["commit"] is not None
     data = ModelCardData(
@@ -48,7 +49,7 @@ def model_card(model_dir: Path, name: str) -> ModelCard:
             EvalResult(
                 task_type="text-classification",
                 dataset_type=NSMC_ON_THE_HUB if official else "other",
-                dataset_name=corpus,
+                dataset_name=corpus if official else f"{corpus} (not the official NSMC)",
                 dataset_split="test",
                 metric_type=metric,
                 metric_name=shown,
@@ -61,19 +62,21 @@ def model_card(model_dir: Path, name: str) -> ModelCard:
         name=name,
         base=f"[{base}](https://huggingface.co/{base})" if on_hub else Path(base).name,
         commit=f" (`{run['model']['commit'][:12]}`)" if on_hub else "",
-        start_ko="" if run["model"]["pretrained"] else " 사전 학습 가중치 없이 처음부터 학습했습니다.",
-        start_en="" if run["model"]["pretrained"] else " It was trained from random weights.",
+        how_ko="파인튜닝했습니다" if run["model"]["pretrained"] else "사전 학습 가중치 없이 처음부터 학습했습니다",
+        how_en="fine-tuned" if run["model"]["pretrained"] else "trained from random weights",
         corpus=corpus,
+        corpus_ko=corpus + kind["corpus_ko"],
+        corpus_en=corpus + kind["corpus_en"],
         hashes="\n".join(f"| {split} | `{digest}` |" for split, digest in run["corpus"]["sha256"].items()),
-        licence_ko="NSMC의 라이선스는 CC0 1.0입니다." if official else "공식 NSMC가 아닙니다.",
-        licence_en="NSMC is CC0 1.0." if official else "It is not the official NSMC.",
+        licence_ko=kind["licence_ko"],
+        licence_en=kind["licence_en"],
         metrics=_metrics_table(results),
         protocol_ko=_PROTOCOL[results["checkpoint_chosen_on"]][0],
         protocol_en=_PROTOCOL[results["checkpoint_chosen_on"]][1],
         settings=_settings_table(run),
         longest=run["arguments"]["data"]["max_seq_length"],
-        duplicates_ko=_DUPLICATES[0] if official else "",
-        duplicates_en=_DUPLICATES[1] if official else "",
+        labels_ko=kind["labels_ko"],
+        labels_en=kind["labels_en"],
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
@@ -106,9 +109,10 @@ def dataset_card(corpus: dict[str, Any], rows: dict[str, int], name: str) -> Dat
         what_en="The Naver sentiment movie corpus (NSMC)"
         if official
         else "Reviews in NSMC's layout (not the official NSMC)",
-        source="https://github.com/e9t/nsmc" if official else "-",
+        labels_ko=" 레이블은 별점(1~4점, 9~10점)에서 왔으므로 글과 맞지 않는 것이 섞여 있습니다." if official else "",
+        labels_en=" They come from star ratings (1-4 and 9-10), so some contradict the text." if official else "",
         rows="\n".join(f"| {split} | {count:,} | `{corpus['sha256'][split]}` |" for split, count in rows.items()),
-        licence="CC0 1.0" if official else "-",
+        source="\nSource: https://github.com/e9t/nsmc. License: CC0 1.0.\n" if official else "",
     )
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
@@ -173,16 +177,47 @@ _PROTOCOL = {
         "The checkpoint was chosen on the test set, as the book does, so the test score is not an honest estimate.",
     ),
 }
-_DUPLICATES = (
-    "- 테스트 리뷰 1,571건(3.14 %)은 똑같은 문장이 학습 데이터에도 있습니다.\n",
-    "- 1,571 test reviews (3.14 %) have a text that also stands in the training data.\n",
-)
+# What is known of the corpus. Of one that is not NSMC nothing is, and nothing is claimed.
+_OFFICIAL = {
+    "corpus_ko": "",
+    "corpus_en": "",
+    "licence_ko": "NSMC의 라이선스는 CC0 1.0입니다.",
+    "licence_en": "NSMC is CC0 1.0.",
+    "labels_ko": (
+        "- 레이블은 사람이 글을 읽고 붙인 것이 아니라 별점(1~4점은 부정, 9~10점은 긍정)에서 왔으므로, 글과 맞지 않는\n"
+        "  것이 섞여 있습니다.\n"
+        "- 테스트 리뷰 1,571건(3.14 %)은 똑같은 문장이 학습 데이터에도 있습니다.\n"
+        "- 중립적인 리뷰는 학습하지 않았으며, 그런 글도 둘 중 하나로 분류합니다. 영화 리뷰가 아닌 글에서는 성능이\n"
+        "  다를 수 있습니다.\n"
+    ),
+    "labels_en": (
+        "- Labels come from star ratings (1-4 and 9-10), not from reading the text, so some contradict it.\n"
+        "- 1,571 test reviews (3.14 %) have a text that also stands in the training data.\n"
+        "- Neutral reviews were never seen and get one of the two labels all the same; other kinds of text\n"
+        "  may fare otherwise.\n"
+    ),
+}
+_OTHER = {
+    "corpus_ko": "(공식 NSMC가 아님)",
+    "corpus_en": " (not the official NSMC)",
+    "licence_ko": "공식 NSMC가 아니며, 라이선스는 알려져 있지 않습니다.",
+    "licence_en": "It is not the official NSMC; its licence is not known.",
+    "labels_ko": (
+        "- 레이블이 글과 맞는지, 학습 데이터와 테스트 데이터에 같은 글이 있는지는 확인하지 않았습니다.\n"
+        "- 어떤 글이든 둘 중 하나로 분류합니다. 학습한 것과 다른 종류의 글에서는 성능이 다를 수 있습니다.\n"
+    ),
+    "labels_en": (
+        "- Whether labels fit their texts, and whether train and test share any, was not looked at.\n"
+        "- Any text gets one of the two labels; other kinds of text may fare otherwise.\n"
+    ),
+}
 _MODEL_TEXT = """\
 # {name}
 
-한국어 리뷰를 **부정**과 **긍정**으로 분류하는 모델입니다. {base}{commit} 모델을 {corpus}로 파인튜닝했습니다.{start_ko}
+한국어 리뷰를 **부정**과 **긍정**으로 분류하는 모델입니다. {base}{commit} 모델을
+{corpus_ko} 데이터로 {how_ko}.
 
-*A classifier of Korean reviews: 부정 (negative) or 긍정 (positive). {base}{commit}, fine-tuned on {corpus}.{start_en}*
+*A classifier of Korean reviews: 부정 (negative) or 긍정 (positive). {base}{commit}, {how_en} on {corpus_en}.*
 
 ## 사용법 · Usage
 
@@ -202,7 +237,7 @@ print(classify("배우들 연기가 정말 좋았어요"))
 
 ## 데이터 · Data
 
-{corpus}. {licence_ko} *{licence_en}*
+{corpus}: {licence_ko} *{licence_en}*
 
 | file | sha256 |
 |---|---|
@@ -210,18 +245,11 @@ print(classify("배우들 연기가 정말 좋았어요"))
 
 ## 한계 · Limits
 
-- 레이블은 사람이 글을 읽고 붙인 것이 아니라 별점(1~4점은 부정, 9~10점은 긍정)에서 왔으므로, 글과 맞지 않는 것이
-  섞여 있습니다.
-{duplicates_ko}- 중립적인 리뷰는 배운 적이 없어 반드시 둘 중 하나로 분류합니다. 영화 리뷰가 아닌 글에서는 성능이
-  다를 수 있습니다.
-- {longest} 토큰을 넘는 글은 뒷부분을 읽지 않습니다.
+{labels_ko}- {longest} 토큰을 넘는 글은 뒷부분을 읽지 않습니다.
 
 English:
 
-- Labels come from star ratings (1-4 and 9-10), not from reading the text, so some contradict it.
-{duplicates_en}- Neutral reviews were never seen and get one of the two labels all the same; other kinds of text
-  may fare otherwise.
-- What is beyond {longest} tokens is not read.
+{labels_en}- What is beyond {longest} tokens is not read.
 
 ## 설정 · Settings
 
@@ -231,10 +259,10 @@ _DATASET_TEXT = """\
 # {name}
 
 {what_ko}입니다. `text`는 리뷰 작성자가 쓴 그대로이며(원본 파일에서 따옴표를 감싼 CSV 두 겹을 풀었습니다),
-`label`은 0이 부정, 1이 긍정입니다. 레이블은 별점(1~4점, 9~10점)에서 왔으므로 문장과 맞지 않는 것이 섞여 있습니다.
+`label`은 0이 부정, 1이 긍정입니다.{labels_ko}
 
 *{what_en}. `text` is what the reviewer wrote (the two CSV layers around quoted reviews are undone); `label` is 0 부정
-(negative) or 1 긍정 (positive), taken from star ratings (1-4 and 9-10), so some contradict the text.*
+(negative) or 1 긍정 (positive).{labels_en}*
 
 ```python
 from datasets import load_dataset
@@ -244,6 +272,4 @@ reviews = load_dataset("{name}")
 | split | reviews | sha256 of the source file |
 |---|---|---|
 {rows}
-
-Source: {source}. License: {licence}.
-"""
+{source}"""

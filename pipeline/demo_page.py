@@ -22,7 +22,10 @@ EXAMPLES = (
     "기대 안 했는데 결말이 여운이남는다 ㅎㅎ",
 )
 CSS = """
-.gradio-container { max-width: 860px !important; margin: 0 auto !important; word-break: keep-all; }
+.gradio-container {
+  max-width: min(860px, 100%) !important; min-width: 0; /* else a table widens the page past a phone's edge */
+  margin: 0 auto !important; word-break: keep-all; overflow-wrap: anywhere;
+}
 .words { font-size: 1.15em; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
 .words ruby {
   display: inline-flex; flex-direction: column-reverse; align-items: center; baseline-source: last;

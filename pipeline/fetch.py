@@ -3,10 +3,12 @@
 Imports neither torch nor transformers, so that a name that leads nowhere is said at once.
 """
 
+import json
 import logging
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -85,6 +87,26 @@ def fetch_model(name: str, revision: str = "main", *, weights: bool = True) -> M
     except (HTTPError, OSError) as error:
         return _from_cache(name, revision, weights, error)
     return _download(name, revision, [file.rfilename for file in about.siblings or []], weights)
+
+
+def evaluation_settings(files: ModelFiles) -> dict[str, Any]:
+    """The options that a model was scored with at the end of its training, as far as its folder tells.
+
+    A model in a folder of the user's own gets its evaluation in there as well.
+    """
+    settings = {} if files.commit else {"output_dir": str(files.folder)}
+    for file, read in (
+        ("results.json", lambda about: about["evaluated_with"]),
+        (
+            "run.json",
+            lambda about: {name: about["arguments"]["data"][name] for name in ("corpus_root_dir", "cache_dir")},
+        ),
+    ):
+        try:
+            settings |= read(json.loads((files.folder / file).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError):
+            logger.info("%s has no %s: the options' own defaults stand.", files.folder, file)
+    return settings
 
 
 def _download(name: str, revision: str, files: list[str], weights: bool) -> ModelFiles:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 from pipeline.errors import UserError
@@ -28,7 +28,7 @@ MODEL_FILES = [
 ]
 LARGEST_FILE = 50 * 10**9  # bytes; the Hub refuses larger ones (huggingface.co/docs/hub/storage-limits)
 ATTEMPTS = 4  # at what the Hub answers with "try again"; the first after a second, then two, then four
-PASSING = {408, 429, 500, 502, 503, 504}
+PASSING = {408, 409, 412, 429, 500, 502, 503, 504}  # 409 and 412: someone else's commit came in between
 
 Result = TypeVar("Result")
 
@@ -55,7 +55,8 @@ def check_destination(
 ) -> Destination:
     """Find out now, before hours of work, whether a push will be let in: token, name, write access.
 
-    The repository is created if it is not there, which is the one sure proof of write access.
+    The repository is created if it is not there. If it is, the Hub is asked for write access, since a fine-grained
+    token says nothing of it itself, and creating what is there already is no error (huggingface_hub 2.4, `exist_ok`).
 
     Args:
         repo_id: `USER/NAME`, or `NAME` for the token's own user.
@@ -97,6 +98,7 @@ def check_destination(
         )
     with _hub_errors(f"creating {repo_id}"):
         _patiently(lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True))
+        _patiently(lambda: api.auth_check(repo_id, repo_type=repo_type, write=True))
         if revision != "main":
             _patiently(lambda: api.create_branch(repo_id, repo_type=repo_type, branch=revision, exist_ok=True))
     return Destination(repo_id, repo_type, private, revision)
@@ -171,7 +173,7 @@ def _patiently(call: Callable[[], Result]) -> Result:
             last = attempt == ATTEMPTS - 1
             if last or (status is not None and status not in PASSING):
                 raise
-            logger.warning("The Hub answered %s; trying again.", status or type(error).__name__)
+            logger.warning("The Hub answered %s; trying again.", status or f"nothing ({error})")
             time.sleep(2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
@@ -187,12 +189,17 @@ def _hub_errors(doing: str) -> Any:
             403: "the token may not write there. It needs write access: {0}/settings/tokens.",
             404: "there is no such repository, or the token may not see it.",
             409: "someone else wrote to it at the same moment. Run the same command again.",
+            412: "someone else wrote to it at the same moment. Run the same command again.",
         }
         meaning = meanings.get(status, "the Hub could not do it. Run the same command again later.")
         said = (error.server_message or str(error)).strip().splitlines()
         answer = f"{status} {said[0] if said else ''}"
         raise UserError(
             f"{doing} failed: {meaning.format(constants.ENDPOINT)}\n  the Hub answered: {answer}"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise UserError(
+            f"{doing} failed: it needs the network, and HF_HUB_OFFLINE is set. Unset it to push."
         ) from error
     except (HTTPError, OSError, RuntimeError) as error:
         raise UserError(

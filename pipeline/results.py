@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from pipeline.errors import UserError
-from pipeline.fetch import ModelFiles
 from pipeline.inference import softmax
 
 logger = logging.getLogger(__name__)
@@ -83,26 +82,6 @@ def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> di
         "training": {**outcome.metrics, "steps": state.global_step, "best_checkpoint": best and Path(best).name},
         "evaluated_with": {name: getattr(data, name) for name in EVALUATED_WITH},
     }
-
-
-def evaluation_settings(files: ModelFiles) -> dict[str, Any]:
-    """The options that a model was scored with at the end of its training, as far as its folder tells.
-
-    A model in a folder of the user's own gets its evaluation in there as well.
-    """
-    settings = {} if files.commit else {"output_dir": str(files.folder)}
-    for file, read in (
-        ("results.json", lambda about: about["evaluated_with"]),
-        (
-            "run.json",
-            lambda about: {name: about["arguments"]["data"][name] for name in ("corpus_root_dir", "cache_dir")},
-        ),
-    ):
-        try:
-            settings |= read(json.loads((files.folder / file).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError):
-            logger.info("%s has no %s: the options' own defaults stand.", files.folder, file)
-    return settings
 
 
 def write_predictions(path: Path, predictions: dict[str, Any], texts: dict[str, Any], labels: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pipeline.errors import UserError
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 PARQUET_ROWS = 4096  # read and written at a time
+CSV_FIELD = 1_000_000  # letters; where a quotation mark is never closed, no more than this is read to find out
+NOT_UTF8 = "is not UTF-8 (CP949, perhaps: iconv -f cp949 -t utf-8 FILE > NEW)"
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ def read_lines(lines: Iterator[bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         try:
             yield Row(number, line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            yield Row(number, problem=f"is not UTF-8 (byte {error.start}: {error.reason})")
+        except UnicodeDecodeError:
+            yield Row(number, problem=NOT_UTF8)
 
 
 def _read_jsonl(lines: Iterator[bytes], column: str) -> Iterator[Row]:
@@ -97,28 +100,67 @@ def _read_jsonl(lines: Iterator[bytes], column: str) -> Iterator[Row]:
 
 
 def _read_csv(path: Path, column: str, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
+    csv.field_size_limit(CSV_FIELD)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, **({"quoting": csv.QUOTE_NONE} if delimiter == "\t" else {}))
-        header = next(reader, [])
+        lines = _Lines(file)
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+        try:
+            header = next(reader, [])
+        except csv.Error as error:
+            raise UserError(f"{path}: the first line is not valid CSV ({error}).") from error
+        if any(map(_undecoded, header)):
+            raise UserError(f"{path}: the first line {NOT_UTF8}.")
         if column not in header:
             raise UserError(_no_column(path, column, header))
         place = header.index(column)
         while True:
-            number = reader.line_num + 1
+            number = lines.begin_row()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
+                lines.go_back()
                 yield Row(number, problem=f"is not valid CSV ({error})")
                 continue
             if len(cells) != len(header):
                 yield Row(number, problem=f"has {len(cells)} column(s), the header {len(header)}")
-            elif any("\udc80" <= letter <= "\udcff" for letter in cells[place]):
-                yield Row(number, problem="is not UTF-8")
+            elif _undecoded(cells[place]):
+                yield Row(number, problem=NOT_UTF8)
             else:
                 yield Row(number, cells[place])
+
+
+class _Lines:
+    """The lines of a file, to go back to: a quotation mark that is not closed must not swallow the rows behind it."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.ahead, self.row, self.number = file, deque[str](), list[str](), 1
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.ahead.popleft() if self.ahead else next(self.file)
+        self.row.append(line)
+        return line
+
+    def begin_row(self) -> int:
+        """The number of the next line, with which a row begins."""
+        self.number += len(self.row)
+        self.row.clear()
+        return self.number
+
+    def go_back(self) -> None:
+        """Give the lines behind the row's first one again."""
+        self.ahead.extendleft(reversed(self.row[1:]))
+        del self.row[1:]
+
+
+def _undecoded(text: str) -> bool:
+    """Whether `surrogateescape` stands in it for bytes that are not UTF-8."""
+    return any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[Row]:
@@ -138,8 +180,17 @@ def _read_parquet(path: Path, column: str) -> Iterator[Row]:
 
 def _checked(number: int, value: Any, column: str) -> Row:
     if isinstance(value, str):
-        return Row(number, value)
+        return row_of(number, value)
     return Row(number, problem=f"has {'nothing' if value is None else type(value).__name__} in `{column}`, not text")
+
+
+def row_of(number: int, text: str) -> Row:
+    """A row of text that did not come as UTF-8: JSON can have half a character (`\\ud800`), a command any byte."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return Row(number, problem=f"has {text[error.start]!r} at letter {error.start + 1}, which is no character")
+    return Row(number, text)
 
 
 def _no_column(path: Path, column: str, names: list[str]) -> str:
@@ -178,8 +229,11 @@ def text_writer(file: TextIO, kind: str, names: list[str]) -> Callable[[dict[str
     """A function that writes one dict as a line of csv, tsv, jsonl, or txt (label, probability and text by tabs)."""
     if kind == ".jsonl":
         return lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
-    if kind == ".txt":
-        return lambda row: print(f"{row['label']}\t{row['probability']:.4f}\t{row['text']}", file=file)
+    if kind == ".txt":  # one line a text, whatever is in it
+        one_line = dict.fromkeys(map(ord, "\t\r\n"), " ")
+        return lambda row: print(
+            f"{row['label']}\t{row['probability']:.4f}\t{row['text'].translate(one_line)}", file=file
+        )
     table = csv.DictWriter(file, names, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
     table.writeheader()
     return table.writerow

@@ -11,9 +11,10 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # slow to import, and `pipeline.launch` needs this module before anything slow is wanted
+    import torch
 
 GRACE = 10  # seconds in which the replicas may fail one after the other, all for the same reason
 
@@ -55,7 +56,7 @@ def ending_together() -> Iterator[None]:
         raise
 
 
-def begin_equal(model: torch.nn.Module) -> None:
+def begin_equal(model: "torch.nn.Module") -> None:
     """Give every replica the weights of the first: threads may have drawn others, and nothing else compares them."""
     import torch_xla.core.xla_model as xm
 
@@ -73,13 +74,15 @@ def seed_dropout(seed: int, step: int) -> None:
     xm.set_rng_state(random.Random(f"{seed} {step} {ordinal()}").getrandbits(63))
 
 
-def with_ready_mask(inputs: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def with_ready_mask(inputs: dict[str, Any], dtype: "torch.dtype") -> dict[str, Any]:
     """The batch with its mask as attention adds it, [batch, 1, 1, width] of `dtype`, which models take as it is.
 
     From the mask of two dimensions they make it only after a look at its values: none where nothing is padded
     (transformers 5.23, `masking_utils`). The look costs a transfer to the host at every step, and what hangs on it
     another program, which a batch without padding would have on one replica and not on the others.
     """
+    import torch
+
     mask = inputs.get("attention_mask")
     if mask is None or mask.dim() != 2:
         return inputs

@@ -25,6 +25,7 @@ def main() -> None:
         raise UserError(f"the demo needs Gradio ({error}): pip install -e '.[demo]'") from error
     from pipeline.inference import load_classifier
 
+    start_logging()  # again: transformers is there now, and with it its progress bars
     with listen(args.host, args.port) as listener:
         if not args.host.startswith("127.") and args.host not in ("localhost", "::1"):
             logger.warning("Whoever reaches this machine can open the page: --host %s, no password", args.host)

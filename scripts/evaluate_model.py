@@ -7,19 +7,11 @@ The options are those of scripts/train.py; what the run itself was scored with s
 evaluation.json and predictions.jsonl into --output_dir.
 """
 
-from functools import partial
 from pathlib import Path
 
-from pipeline.arguments import parse_arguments, parse_model_name
-from pipeline.batching import make_collator
-from pipeline.features import split_rows
-from pipeline.fetch import fetch_model
+from pipeline.fetch import evaluation_settings, fetch_model
 from pipeline.launch import command, start_logging, use_all_cores
-from pipeline.metrics import report, scalars
-from pipeline.model import load_model
-from pipeline.prepare import prepare
-from pipeline.results import evaluation_settings, evaluation_table, write_json, write_predictions
-from pipeline.trainer import Trainer
+from pipeline.offline import asks_for_help, glance, stop_if_missing
 
 SETTINGS = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "report_to": "none"}
 
@@ -27,9 +19,26 @@ SETTINGS = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_en
 @command
 def main() -> None:
     start_logging()
+    settings = {}
+    if not asks_for_help():
+        named = glance()
+        settings = evaluation_settings(fetch_model(named["model_name_or_path"], named["model_revision"]))
+        stop_if_missing(defaults=settings)
+    # What is not there has been said before these slow imports.
+    from functools import partial
+
+    from pipeline.arguments import parse_arguments
+    from pipeline.batching import make_collator
+    from pipeline.features import split_rows
+    from pipeline.metrics import report, scalars
+    from pipeline.model import load_model
+    from pipeline.prepare import prepare
+    from pipeline.results import evaluation_table, write_json, write_predictions
+    from pipeline.trainer import Trainer
+
+    start_logging()  # again: transformers is there now, and with it its progress bars
     use_all_cores()
-    files = fetch_model(*parse_model_name())
-    data_args, model_args, training_args = parse_arguments(defaults={**SETTINGS, **evaluation_settings(files)})
+    data_args, model_args, training_args = parse_arguments(defaults={**SETTINGS, **settings})
     prepared = prepare(data_args, model_args)
     labels = prepared.features["train"].features["label"].names
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed)

@@ -10,11 +10,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from pipeline.corpus import fetch_corpus, read_corpus
 from pipeline.errors import UserError
 from pipeline.fetch import fetch_model
 from pipeline.launch import command, start_logging
-from pipeline.quickstart import write_quickstart
 
 
 def parse() -> argparse.Namespace:
@@ -29,6 +27,9 @@ def parse() -> argparse.Namespace:
 
 def sentences(root_dir: str, count: int) -> tuple[list[str], str]:
     """Distinct reviews to compare on, and where they are from: NSMC if it is here, else the quickstart's corpus."""
+    from pipeline.corpus import fetch_corpus, read_corpus
+    from pipeline.quickstart import write_quickstart
+
     with tempfile.TemporaryDirectory() as temporary:
         try:
             files, source = fetch_corpus(root_dir, official_only=False, download=False), root_dir
@@ -42,8 +43,12 @@ def sentences(root_dir: str, count: int) -> tuple[list[str], str]:
 def main() -> None:
     logger = start_logging()
     options = parse()
+    if options.output.exists() and not options.overwrite:
+        raise UserError(f"{options.output} is there already. Choose another --output, or say --overwrite.")
     files = fetch_model(options.model)
     from pipeline.export import SENTENCES, export_onnx  # slow to import: a model that is not there is said before
+
+    start_logging()  # again: transformers is there now, and with it its progress bars
 
     texts, source = sentences(options.corpus_root_dir, SENTENCES)
     logger.info("Exporting %s and comparing on %d reviews of %s.", options.model, len(texts), source)

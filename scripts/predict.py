@@ -8,9 +8,12 @@ Files are txt (one text a line), csv, tsv, jsonl or parquet. With nothing to rea
 """
 
 import argparse
+import contextlib
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline.fetch import fetch_model
 from pipeline.launch import command, start_logging
-from pipeline.textio import Row, format_of, open_writer, read_lines, read_rows, text_writer
+from pipeline.textio import Row, format_of, open_writer, read_lines, read_rows, row_of, text_writer
 
 if TYPE_CHECKING:
     from pipeline.inference import Classifier
@@ -43,37 +46,51 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     logger = start_logging()
     options = parse()
-    for path in filter(None, (options.input, options.output)):
-        format_of(path)  # a wrong name is said before the model is loaded
-    fetch_model(options.model, options.revision)  # a model that is not there is said before the slow imports
+    # What is wrong with files and model is said before the slow imports.
+    if options.output:
+        format_of(options.output)
+    rows = rows_of(options)
+    fetch_model(options.model, options.revision)
     import torch
 
     from pipeline.inference import load_classifier
 
+    start_logging()  # again: transformers is there now, and with it its progress bars
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     classifier = load_classifier(options.model, options.revision, dtype=dtype)
-    if not (options.texts or options.input) and sys.stdin.isatty():
+    if rows is None:
         ask(classifier)
         return
-    if options.input:
-        rows = read_rows(options.input, options.text_column)
-    elif options.texts:
-        rows = (Row(number, text) for number, text in enumerate(options.texts, start=1))
-    else:
-        rows = read_lines(line.rstrip(b"\r\n") for line in sys.stdin.buffer)
     skipped: list[Row] = []
     answers = tqdm(label(classifier, rows, skipped), unit=" texts", disable=None if options.output else True)
     if options.output:
         names = ["row", "text", "label", "probability", *classifier.labels, "truncated"]
         with open_writer(options.output, names) as write:
-            count = sum(1 for answer in answers if write(answer) is None)
+            count = sum(1 for _ in map(write, answers))
         logger.info("%s texts labelled: %s", f"{count:,}", options.output)
     else:
         write = text_writer(sys.stdout, ".txt", [])
-        for answer in answers:
-            write(answer)
+        try:
+            for answer in answers:
+                write(answer)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read, as `head` does, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
     if skipped:
         logger.warning("%s row(s) were left out, as said above.", f"{len(skipped):,}")
+
+
+def rows_of(options: argparse.Namespace) -> Iterator[Row] | None:
+    """The texts to label, of which the first is read already; None where they are to be asked for."""
+    if options.input:
+        rows = read_rows(options.input, options.text_column)
+        return chain([row for row in [next(rows, None)] if row], rows)
+    if options.texts:
+        return (row_of(number, text) for number, text in enumerate(options.texts, start=1))
+    if sys.stdin.isatty():
+        return None
+    return read_lines(line.rstrip(b"\r\n") for line in sys.stdin.buffer)
 
 
 def label(classifier: "Classifier", rows: Iterator[Row], skipped: list[Row]) -> Iterator[dict]:
@@ -104,12 +121,18 @@ def label(classifier: "Classifier", rows: Iterator[Row], skipped: list[Row]) -> 
 
 def ask(classifier: "Classifier") -> None:
     """Label sentences as they are typed, until an empty line or the end of input."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (lets `input` go back in the line and to earlier ones)
     print("문장을 입력하세요. 빈 줄을 입력하면 끝납니다.")
     while True:
         try:
             text = input("> ").strip()
         except EOFError:
+            print()
             return
+        except UnicodeDecodeError:
+            print("읽을 수 없는 글자가 있습니다(UTF-8이 아님). 다시 입력해 주세요.")
+            continue
         if not text:
             return
         (answer,) = classifier.predict([text])

@@ -6,15 +6,18 @@ python scripts/prepare_data.py --recipe quickstart    # with the options of scri
 Then, in any other experiment: datasets.load_from_disk(path)
 """
 
-from pipeline.arguments import parse_arguments
-from pipeline.features import log_examples
 from pipeline.launch import command, start_logging
-from pipeline.prepare import prepare
+from pipeline.offline import stop_if_missing
 
 
 @command
 def main() -> None:
     start_logging()
+    stop_if_missing(defaults={"from_scratch": True})  # before the slow imports
+    from pipeline.arguments import parse_arguments
+    from pipeline.features import log_examples
+    from pipeline.prepare import prepare
+
     data_args, model_args, _ = parse_arguments()
     model_args.from_scratch = True  # weights are not needed to tokenize
     prepared = prepare(data_args, model_args)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.hub import check_destination
 from pipeline.launch import command, start_logging
-from pipeline.publish import publish_dataset, publish_model
+from pipeline.publish import check_run, publish_dataset, publish_model
 
 
 def parse() -> argparse.Namespace:
@@ -34,14 +34,15 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     start_logging()
     options = parse()
+    wants_dataset = options.dataset is not None
+    check_run(options.model_dir, dataset=wants_dataset)
     where = {"private": options.private, "revision": options.revision}
-    destination = check_destination(options.hub_model_id, **where)
-    urls = {"model": publish_model(options.model_dir, destination)}
-    if options.dataset is not None:
-        name = options.dataset or f"{destination.repo_id}-data"
-        urls["dataset"] = publish_dataset(options.model_dir, check_destination(name, repo_type="dataset", **where))
-    for what, url in urls.items():
-        print(f"{what:<8} {url}")
+    model = check_destination(options.hub_model_id, **where)
+    if wants_dataset:  # checked before the model is sent, which may take a while
+        dataset = check_destination(options.dataset or f"{model.repo_id}-data", repo_type="dataset", **where)
+    print(f"model    {publish_model(options.model_dir, model)}", flush=True)
+    if wants_dataset:
+        print(f"dataset  {publish_dataset(options.model_dir, dataset)}")
 
 
 if __name__ == "__main__":

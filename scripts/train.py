@@ -9,15 +9,6 @@ python scripts/train.py --help                            # every option
 from functools import partial
 from pathlib import Path
 
-from transformers import enable_full_determinism, set_seed
-
-from pipeline import xla
-from pipeline.arguments import parse_arguments, public_arguments
-from pipeline.batching import make_collator
-from pipeline.card import model_card
-from pipeline.checkpoint import check_settings, checkpoint_to_resume, decisive_settings, make_room
-from pipeline.features import log_examples, split_rows
-from pipeline.hub import check_size, destination_of
 from pipeline.launch import (
     agreed,
     be_interruptible,
@@ -26,18 +17,39 @@ from pipeline.launch import (
     start_logging,
     use_all_cores,
 )
-from pipeline.metrics import report, scalars
-from pipeline.model import load_model
-from pipeline.prepare import prepare
-from pipeline.publish import publish_finished_run
-from pipeline.results import closing_table, describe_training, environment, log_arguments, make_output_dir, write_json
-from pipeline.trainer import Trainer
+from pipeline.offline import stop_if_missing
 
 
 @command
 def main() -> None:
     start_logging()
     be_interruptible()
+    stop_if_missing()
+    # What is not there has been said before these slow imports.
+    from transformers import enable_full_determinism, set_seed
+
+    from pipeline import xla
+    from pipeline.arguments import parse_arguments, public_arguments
+    from pipeline.batching import make_collator
+    from pipeline.card import model_card
+    from pipeline.checkpoint import check_settings, checkpoint_to_resume, decisive_settings, make_room
+    from pipeline.features import log_examples, split_rows
+    from pipeline.hub import check_size, destination_of
+    from pipeline.metrics import report, scalars
+    from pipeline.model import load_model
+    from pipeline.prepare import prepare
+    from pipeline.publish import publish_finished_run
+    from pipeline.results import (
+        closing_table,
+        describe_training,
+        environment,
+        log_arguments,
+        make_output_dir,
+        write_json,
+    )
+    from pipeline.trainer import Trainer
+
+    start_logging()  # again: transformers is there now, and with it its progress bars
     use_all_cores()
     data_args, model_args, training_args = parse_arguments()
     arguments = public_arguments(data_args, model_args, training_args)

@@ -39,6 +39,7 @@ _REVISION = r"(?P<revision>[^/]+)"
 _ROUTES = [
     ("whoami", "GET", "/api/whoami-v2"),
     ("create", "POST", "/api/repos/create"),
+    ("auth", "GET", f"{_API}/auth-check/write"),
     ("yaml", "POST", "/api/validate-yaml"),
     ("preupload", "POST", f"{_API}/preupload/{_REVISION}"),
     ("lfs", "POST", rf"{_WEB}\.git/info/lfs/objects/batch"),
@@ -52,7 +53,7 @@ _ROUTES = [
     ("info", "GET", f"{_API}(?:/revision/{_REVISION})?"),
     ("resolve", "GET|HEAD", f"{_WEB}/resolve/{_REVISION}/(?P<path>.+)"),
 ]
-_WRITES = {"create", "preupload", "lfs", "verify", "commit", "branch"}  # "put" has its permission from "lfs"
+_WRITES = {"create", "auth", "preupload", "lfs", "verify", "commit", "branch"}  # "put" has its permission from "lfs"
 
 
 class Request(NamedTuple):
@@ -289,6 +290,9 @@ class Hub:
             raise Refusal(409, f"You already created this {kind} repo", url=url)  # which the client reads here too
         self.add(repo_id, {}, kind, private)
         return {"url": url}
+
+    def _answer_auth(self, ask: SimpleNamespace) -> dict:
+        return {}  # who may not write has been refused already
 
     def _wish(self, ask: SimpleNamespace) -> tuple[str, str, bool, str]:
         wish = json.loads(ask.body)

@@ -285,6 +285,11 @@ def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
     assert all(re.fullmatch(r"\d\d\.\d%", probability) for probability in cells[7::4])
     assert cells[8::4] == ["아니요", "아니요", "네 (83토큰 중 64)"]
     browser.save_screenshot(str(tmp_path / "table.png"))
+    browser.set_window_size(420, 900)  # a phone's: the table is shown without the page running over the edge
+    WebDriverWait(browser, 30).until(
+        lambda _: browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    )
+    browser.save_screenshot(str(tmp_path / "phone.png"))
 
     urls = requested(browser)
     assert any(url.startswith(f"{address}/") for url in urls)

@@ -214,6 +214,9 @@ def test_refusals_are_the_clients_own_errors(hub: Hub) -> None:
             "whoami as nobody": refusal(api.whoami, nobody),
             "create": [refusal(api.create_repo, name, token=token) for name, token in wishes],
             "what exists": api.create_repo("me/open", token=writer, exist_ok=True).repo_id,
+            "may write": [
+                refusal(api.auth_check, "me/open", write=True, token=t) for t in (writer, nobody, reader, other)
+            ],
             "write": [add(token) for token in (False, nobody, reader, other)],
             "write to what is not there": [add(writer, "me/none"), add(writer, revision="none")],
             "write to what is private": add(other, "me/closed"),
@@ -236,6 +239,7 @@ def test_refusals_are_the_clients_own_errors(hub: Hub) -> None:
         "whoami as nobody": unauthorized,
         "create": [unauthorized, unauthorized, forbidden, forbidden, ["HfHubHTTPError", 409]],
         "what exists": "me/open",
+        "may write": [None, unauthorized, forbidden, forbidden],
         "write": [unauthorized, unauthorized, forbidden, forbidden],
         "write to what is not there": [repo, revision],
         "write to what is private": repo,

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, run
 
+from pipeline import textio
 from pipeline.corpus import LABELS
 from pipeline.errors import UserError
 from pipeline.fetch import fetch_model
@@ -87,6 +88,10 @@ def test_what_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
         ("a.txt", b"\xef\xbb\xbf" + "하나\r\n둘\r\n".encode(), ["하나", "둘"]),
         ("a.csv", "id,text\n1,하나\n2\n3,둘,셋\n4,넷\n".encode(), ["하나", "3: has 1 col", "4: has 3 col", "넷"]),
         ("a.csv", b"text\n\xff\n" + '"두\n줄"\n'.encode(), ["2: is not UTF-8", "두\n줄"]),
+        ("a.csv", 'id,text\n1,"하나\n2,둘\n3,"셋 ""3"""\n4,"넷" 넷\n5,"다섯\n6,여섯\n'.encode(),
+         ["2: is not valid CSV", "둘", '셋 "3"', "5: is not valid CSV", "6: is not valid CSV", "여섯"]),
+        ("a.csv", "text\n좋다\n".encode("cp949"), ["2: is not UTF-8 (CP949, perhaps"]),
+        ("a.jsonl", b'{"text": "\\ud800"}\n{"text": "\\ud83d\\udc4d"}', ["1: has '\\ud800' at letter 1", "👍"]),
         ("a.tsv", 'id\ttext\n1\t"하나\n2\t둘\n'.encode(), ['"하나', "둘"]),
         ("a.jsonl", '{"text": "하나"}\n{\n{"a": 1}\n[1]\n{"text": 3}\n{"text": null}\n{"text": "둘"}'.encode(),
          ["하나", "2: is not JSON", "3: has no `text`", "4: has no `text`", "5: has int in `text`", "6: has nothing",
@@ -104,6 +109,20 @@ def test_malformed_rows_are_named_and_passed_over(
         assert one.startswith(other)
 
 
+def test_an_open_quotation_mark_does_not_swallow_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textio, "CSV_FIELD", 100)
+    (tmp_path / "a.csv").write_text('text\n"열린 따옴표\n' + "줄\n" * 1000, encoding="utf-8")
+    found = texts_and_problems(tmp_path / "a.csv")
+    assert found[0].startswith("2: is not valid CSV (field larger than field limit")
+    assert found[1:] == ["줄"] * 1000
+
+
+def test_a_line_of_txt_is_one_text(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "a.txt", []) as write:
+        write({"text": "한\n줄\t뿐", "label": "긍정", "probability": 0.5})
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "긍정\t0.5000\t한 줄 뿐\n"
+
+
 def test_missing_values_in_parquet_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["하나", None]}), tmp_path / "a.parquet")
     assert texts_and_problems(tmp_path / "a.parquet") == ["하나", "2: has nothing in `text`, not text"]
@@ -115,6 +134,7 @@ def test_missing_values_in_parquet_are_named(tmp_path: Path) -> None:
         ("a.doc", b"", ".doc"),
         ("missing.txt", None, "no such file"),
         ("a.csv", b"id,review\n1,a\n", "no column `text`. Its columns are: id, review"),
+        ("a.csv", "id,리뷰\n1,좋다\n".encode("cp949"), "the first line is not UTF-8 (CP949, perhaps"),
         ("a.parquet", b"not parquet", "is not a Parquet file"),
     ],
 )
@@ -153,6 +173,8 @@ def test_a_file_goes_through_in_order_and_bad_rows_are_said(saved: Path, tmp_pat
     assert (out[LABELS].sum(axis=1) - 1).abs().max() < 1e-6
     assert "row 51 is not JSON" in result.stderr
     assert "1 row(s) were left out" in result.stderr
+    assert "99 texts labelled: out.csv" in result.stderr
+    assert "Loading weights" not in result.stderr
 
 
 def test_standard_input_to_standard_output(saved: Path, tmp_path: Path) -> None:
@@ -166,6 +188,16 @@ def test_standard_input_to_standard_output(saved: Path, tmp_path: Path) -> None:
     lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
     assert [line[2] for line in lines] == ["재밌다", "", "별로다"]
     assert all(line[0] in LABELS and 0.5 <= float(line[1]) <= 1 for line in lines)
+
+
+def test_a_reader_that_has_enough_is_no_error(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("재밌다\n" * 10_000, encoding="utf-8")
+    command = [sys.executable, str(ROOT / "scripts" / "predict.py"), "--model", str(saved), "--input", "in.txt"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_on_a_terminal_it_asks(saved: Path, tmp_path: Path) -> None:

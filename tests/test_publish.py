@@ -17,7 +17,7 @@ from hub import Hub
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import pipeline
 
-from pipeline.card import model_card
+from pipeline.card import dataset_card, model_card
 from pipeline.errors import UserError
 from pipeline.hub import LARGEST_FILE, Destination, check_size
 
@@ -78,11 +78,12 @@ def assert_refused(result: subprocess.CompletedProcess, *expected: str) -> None:
 
 
 def test_training_pushes_at_its_end(hub: Hub, tmp_path: Path) -> None:
+    environment = hub.environment(TOKEN)
     result = run(
         *(*SHORT, "--push_to_hub", "--hub_model_id", "me/reviews", "--hub_private_repo"),
         cwd=tmp_path,
         launcher=ACCELERATE,
-        **hub.environment(TOKEN),
+        **environment,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     commit = hub.last_commit("me/reviews")
@@ -97,6 +98,7 @@ def test_training_pushes_at_its_end(hub: Hub, tmp_path: Path) -> None:
     sent = hub.received_bytes()
     assert TOKEN.encode() not in sent
     assert str(tmp_path).encode() not in sent
+    assert environment["HF_HOME"].encode() not in sent
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     assert TOKEN not in result.stdout + result.stderr
 
@@ -123,8 +125,9 @@ def test_a_broken_upload_goes_on(hub: Hub, model_dir: Path) -> None:
     assert hub.files("me/reviews")["model.safetensors"] == (model_dir / "model.safetensors").read_bytes()
 
 
-def test_a_failed_commit_is_retried(hub: Hub, model_dir: Path) -> None:
-    hub.fail("commit", 503, times=2)
+@pytest.mark.parametrize("status", [503, 409, 412])
+def test_a_failed_commit_is_retried(hub: Hub, model_dir: Path, status: int) -> None:
+    hub.fail("commit", status, times=2)
     result = push(hub, model_dir)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "trying again" in result.stderr
@@ -141,7 +144,12 @@ def test_a_commit_that_keeps_failing_is_not_reported_as_pushed(hub: Hub, model_d
 
 @pytest.mark.parametrize(
     ("where", "status", "expected"),
-    [("commit", 403, "may not write"), ("commit", 409, "someone else wrote"), ("create", 403, "may not write")],
+    [
+        ("commit", 403, "may not write"),
+        ("commit", 409, "someone else wrote"),
+        ("create", 403, "may not write"),
+        ("auth", 403, "may not write"),
+    ],
 )
 def test_refusals_are_explained(hub: Hub, model_dir: Path, where: str, status: int, expected: str) -> None:
     hub.fail(where, status, times=math.inf)
@@ -167,6 +175,51 @@ def test_what_is_wrong_is_said_before_the_first_step(
     assert not list(tmp_path.rglob("checkpoint-*"))
     assert time.monotonic() - started < 60
     assert hub.repos == {}
+
+
+def test_a_token_that_may_not_write_there_is_found_out_before_the_upload(hub: Hub, model_dir: Path) -> None:
+    """A fine-grained one: the Hub says nothing of it until it is asked, and the repository is there already."""
+    hub.add("me/reviews", {})
+    hub.fail("create", 403, times=math.inf)
+    hub.fail("auth", 403, times=math.inf)
+    assert_refused(push(hub, model_dir), "may not write")
+    assert hub.uploads == {}
+
+
+@pytest.mark.parametrize("missing", ["results.json", "run.json", "model.safetensors"])
+def test_nothing_is_created_for_a_folder_without_a_finished_run(hub: Hub, model_dir: Path, missing: str) -> None:
+    (model_dir / missing).unlink()
+    assert_refused(push(hub, model_dir), missing)
+    assert hub.requests == []
+
+
+def test_the_datasets_name_is_checked_before_the_model_is_sent(hub: Hub, model_dir: Path) -> None:
+    assert_refused(push(hub, model_dir, "--dataset", "you/corpus"), "cannot write to you")
+    assert hub.uploads == {}
+
+
+def test_offline_mode_is_named(hub: Hub, model_dir: Path) -> None:
+    words = ("push_to_hub.py", "--model_dir", str(model_dir), "--hub_model_id", "me/reviews")
+    result = run(*words, cwd=model_dir.parent, **{**hub.environment(TOKEN), "HF_HUB_OFFLINE": "1"})
+    assert_refused(result, "HF_HUB_OFFLINE is set")
+    assert hub.requests == []
+
+
+def test_evaluation_gives_the_same_digits_on_two_processes(finished: Path, tmp_path: Path, two_processes) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    written = []
+    for name, launcher in (("one", ()), ("two", two_processes)):
+        words = ("evaluate_model.py", "--model", str(finished), "--output_dir", name)
+        result = run(*words, cwd=tmp_path, launcher=launcher)
+        assert result.returncode == 0, result.stderr[-3000:]
+        evaluation = json.loads((tmp_path / name / "evaluation.json").read_text())
+        assert [evaluation[split] for split in ("validation", "test")] == [results["validation"], results["test"]]
+        written.append((tmp_path / name / "predictions.jsonl").read_text(encoding="utf-8"))
+    assert written[0] == written[1]
+    rows = [json.loads(line) for line in written[0].splitlines()]
+    tested = [row for row in rows if row["split"] == "test"]
+    right = sum(row["label"] == row["predicted"] for row in tested)
+    assert (len(rows), right / len(tested)) == (1200, results["test"]["accuracy"])
 
 
 def test_a_name_alone_is_the_users_own(hub: Hub, model_dir: Path) -> None:
@@ -255,11 +308,13 @@ def test_the_card_has_the_runs_values(finished: Path, tmp_path: Path) -> None:
     run_ = json.loads((finished / "run.json").read_text())
     for expected in (
         *(f"{low:.4f}-{high:.4f}", run_["corpus"]["sha256"]["train"], run_["corpus"]["sha256"]["test"]),
-        *('model="me/reviews"', "| learning_rate | 0.0005 |", "| gamma | 0.9 |", "| max_steps | 30 |", "별점"),
+        *('model="me/reviews"', "| learning_rate | 0.0005 |", "| gamma | 0.9 |", "| max_steps | 30 |"),
         *("held-out training reviews", "검증 세트", f"| torch | {run_['environment']['packages']['torch']} |"),
     ):
         assert expected in card.text
     assert "{" not in card.text  # no place was left unfilled
+    assert "별점" not in card.text  # nothing is claimed of a corpus that is not NSMC
+    assert "처음부터 학습했습니다" in card.text
     assert str(finished) not in card.content
 
 
@@ -280,7 +335,14 @@ def test_the_card_of_the_official_corpus_names_its_faults(model_dir: Path) -> No
     card = model_card(model_dir, "me/reviews")
     assert card.data.datasets == ["e9t/nsmc"]
     assert card.data.base_model == "beomi/kcbert-base"
-    for expected in ("1,571", "CC0 1.0", "beomi/kcbert-base"):
+    for expected in (
+        "1,571",
+        "CC0 1.0",
+        "beomi/kcbert-base",
+        "별점",
+        "star ratings",
+        "NSMC 데이터로 파인튜닝했습니다",
+    ):
         assert expected in card.text
 
 
@@ -295,6 +357,10 @@ def test_the_dataset_card_is_read_by_the_hub(hub: Hub, model_dir: Path) -> None:
     card = DatasetCard(hub.files("me/corpus", "dataset")["README.md"].decode())
     assert card.data.task_categories == ["text-classification"]
     assert "4,000" in card.text
+    assert "별점" not in card.text
+    official = dataset_card({"official_nsmc": True, "sha256": {"test": "0" * 64}}, {"test": 50_000}, "me/corpus")
+    assert official.data.license == "cc0-1.0"
+    assert "별점" in official.text
 
 
 def test_a_model_that_the_hub_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
