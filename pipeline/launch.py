@@ -61,6 +61,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except UserError as error:
             if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
             if is_main_process() or not xla.is_replica():  # what replicas have to say is the same
                 sys.stderr.write(f"\nerror: {error}\n")
@@ -123,9 +124,9 @@ def _quiet_torchrun() -> None:
         return
     others = [process for process in launcher.children() if process.pid != os.getpid()]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process is about to end as it is
-    launcher.send_signal(signal.SIGUSR1)
-    for process in others:
+    for process in others:  # first, or they would hear of the launcher's end
         process.kill()
+    launcher.send_signal(signal.SIGUSR1)
 
 
 def machines() -> int:
