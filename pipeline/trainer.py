@@ -18,9 +18,12 @@ from transformers import TrainerCallback
 from pipeline import xla
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
 from pipeline.batching import IGNORED_LABEL, EpochOrder, TokenRows
+from pipeline.errors import UserError
 from pipeline.launch import machines
 from pipeline.resumable import ResumableTrainer
 from pipeline.schedule import EpochwiseExponentialLR
+
+FSDP_WEIGHTS = "pytorch_model_fsdp.bin"  # what FSDP resumes from (accelerate 1.15, `save_fsdp_model`)
 
 
 class Trainer(ResumableTrainer):
@@ -78,6 +81,21 @@ class Trainer(ResumableTrainer):
             lists = [module for module in self.model.modules() if isinstance(module, torch.nn.ModuleList)]
             names = sorted({type(layer).__name__ for layers in lists for layer in layers})
             self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = names
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_fsdp_enabled and not self.accelerator._models:
+            # Trainer has a model that was not trained sharded alone, which accelerate refuses (1.15, `prepare`).
+            self.model, self.optimizer = self.accelerator.prepare(self.model, self.create_optimizer())
+            self.model_wrapped = self.model
+        return super().evaluation_loop(*args, **kwargs)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if Path(resume_from_checkpoint, FSDP_WEIGHTS).exists() != self.is_fsdp_enabled:
+            raise UserError(
+                f"{resume_from_checkpoint} was written {'without' if self.is_fsdp_enabled else 'with'} FSDP, whose "
+                "checkpoints are of another kind. Go on with the config that the run was started with."
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     # Several machines: the first writes all that a run leaves, and the others need not see its folder.
 

@@ -12,9 +12,9 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
+import probe
 import pytest
 import torch
 import yaml
@@ -114,6 +114,20 @@ def assert_said_once(result: subprocess.CompletedProcess) -> None:
     assert "Warning" not in result.stderr, result.stderr
 
 
+def evaluate(launcher: tuple[str, ...], model: Path) -> list[dict]:
+    """Score a finished model by the script for it, and return its predictions in the order that it wrote them."""
+    result = run("evaluate_model.py", "--model", str(model), cwd=model.parent, launcher=launcher, **ON_CPU)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return [json.loads(line) for line in (model / "predictions.jsonl").read_text().splitlines()]
+
+
+def assert_same_predictions(ours: list[dict], theirs: list[dict]) -> None:
+    assert [line["text"] for line in ours] == [line["text"] for line in theirs]
+    assert len([line for line in ours if line["split"] == "test"]) == 101
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["probabilities"] == pytest.approx(other["probabilities"], abs=1e-4)
+
+
 def files(folder: Path) -> set[str]:
     """All files, but for the names that hold a time."""
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -148,17 +162,7 @@ def test_two_processes_are_one(tmp_path: Path, corpus: Path, one: Path) -> None:
     assert files(tmp_path / "run") - files(one) == {f"{state}_{rank}.pth" for state in states for rank in (0, 1)}
     assert files(one) - files(tmp_path / "run") == {f"{state}.pth" for state in states}
 
-    # The predictions, in the order of the rows, of the script that scores a finished model.
-    predictions = {}
-    for folder, here in ((one, target("single_gpu", *FLOAT32)), (tmp_path / "run", target("cpu"))):
-        scored = run("evaluate_model.py", "--model", str(folder), cwd=tmp_path, launcher=here, **ON_CPU)
-        assert scored.returncode == 0, scored.stderr[-3000:]
-        predictions[folder] = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
-    ours, theirs = predictions.values()
-    assert [line["text"] for line in ours] == [line["text"] for line in theirs]
-    assert len([line for line in ours if line["split"] == "test"]) == 101
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine["probabilities"] == pytest.approx(other["probabilities"], abs=1e-4)
+    assert_same_predictions(evaluate(target("cpu"), tmp_path / "run"), evaluate(target("single_gpu", *FLOAT32), one))
 
 
 @pytest.mark.slow
@@ -181,14 +185,10 @@ def test_accumulation_is_one(tmp_path: Path, corpus: Path, one: Path) -> None:
 def test_every_row_is_seen_once_an_epoch_and_predicted_in_order(tmp_path: Path) -> None:
     """101 rows with a label each, so that order and number show, for each kind of model; spread, and sharded."""
     kinds = ("Bert", "Electra", "Roberta")
-    found = {}
-    for name, launcher in (
-        ("one", (sys.executable,)),
-        ("spread", target("cpu")),
-        ("sharded", target("fsdp", "--num_processes", "2", *FLOAT32)),
-    ):
+    found = {"one": {kind: probe.probe(kind) for kind in kinds}}
+    for name, launcher in (("spread", target("cpu")), ("sharded", target("fsdp", "--num_processes", "2", *FLOAT32))):
         result = subprocess.run(
-            [*launcher, str(ROOT / "tests" / "probe.py"), name, *kinds],
+            [*launcher, probe.__file__, name, *kinds],
             **{"cwd": tmp_path, "env": {**os.environ, **ON_CPU}, "capture_output": True, "text": True, "check": False},
         )
         assert result.returncode == 0, result.stderr[-3000:]
@@ -235,6 +235,12 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, corpus: Path, one: Path) -> 
     again = load_file(output / f"checkpoint-{UPDATES}" / "model.safetensors")
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     assert (output / "model.safetensors").read_bytes() == final
+    assert_same_predictions(evaluate(launcher, output), evaluate(target("single_gpu", *FLOAT32), output))
+
+    flags = ("--resume_from_checkpoint", str(output / "checkpoint-8"))
+    result = run(*small_training(corpus, "other"), *FLAGS, *flags, cwd=tmp_path, launcher=target("cpu"), **ON_CPU)
+    assert "checkpoint-8 was written with FSDP" in result.stderr
+    assert_one_message(result)
 
 
 # Several machines: two launchers that share nothing but the loopback.
@@ -280,11 +286,22 @@ def test_two_machines_are_one_and_the_second_writes_nothing_but_its_cache(
     assert list((tmp_path / "cache-1").iterdir()) != []
     assert {f"checkpoint-4/rng_state_{rank}.pth" for rank in (0, 1)} <= files(output)
 
-    # What the second machine needs in order to resume is said to both.
+    # What the second machine needs in order to resume is said to both; given that, it does.
     (output / "results.json").unlink()
-    for result in train_on_two_machines(tmp_path, corpus, *2 * [("--resume_from_checkpoint", "auto")]):
-        assert f"checkpoint: checkpoint-{UPDATES} on machine 0, None on machine 1" in result.stderr
+    shutil.rmtree(output / f"checkpoint-{UPDATES}")
+    resume = ("--resume_from_checkpoint", "auto")
+    for result in train_on_two_machines(tmp_path, corpus, resume, resume):
+        assert "checkpoint: checkpoint-8 on machine 0, None on machine 1" in result.stderr
         assert_one_message(result)
+    final = (output / "model.safetensors").read_bytes()
+    shutil.copytree(output / "checkpoint-8", tmp_path / "1" / "run" / "checkpoint-8")
+    before = files(tmp_path / "1")
+    first, second = train_on_two_machines(tmp_path, corpus, resume, resume)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + second.stderr[-2000:]
+    assert first.stdout.count("{'loss'") == 4  # updates 9 to 12
+    assert (output / "model.safetensors").read_bytes() == final
+    assert_same(output, one)
+    assert files(tmp_path / "1") == before
 
 
 # What goes wrong.
