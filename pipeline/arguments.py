@@ -20,6 +20,7 @@ import transformers
 import yaml
 from transformers import HfArgumentParser
 
+from pipeline import xla
 from pipeline.errors import UserError
 
 QUICKSTART = "quickstart"  # the corpus and the model that this project makes itself
@@ -188,9 +189,7 @@ class TrainingArguments(transformers.TrainingArguments):
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
-        if self.device.type == "xla" and self.eval_accumulation_steps is None:
-            # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
-            self.eval_accumulation_steps = 1
+        xla.settle(self)
         self._share_out_the_batch()
         self._settle_the_seed()
 
