@@ -255,6 +255,14 @@ def test_nothing_is_compiled_after_the_first_epoch(name: str, request: pytest.Fi
     assert compiled[UPDATES_PER_EPOCH + 1] == compiled[9] == evaluations[-1]
 
 
+def test_an_evaluation_compiles_the_same_however_long_it_is(one_replica: Run) -> None:
+    """Validation, compiled while training, has two steps of four reviews, test 26: 25 of them of one shape."""
+    validation, test = (counts["compiled"] for counts in one_replica.told[0]["predictions"])
+    assert validation == one_replica.counts("compiled")[9]
+    assert test - validation <= 6  # for the last step, of one review, and for cutting it to that
+    print(f"one_replica: {test} with the test set")
+
+
 @pytest.mark.parametrize("name", ["one_replica", "eight_replicas", "four_by_two"])
 def test_no_update_waits_for_the_device(name: str, request: pytest.FixtureRequest) -> None:
     """In the stand-in an update's one reduction goes over the host; without it, nothing does."""
