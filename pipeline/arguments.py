@@ -21,6 +21,7 @@ import yaml
 from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 
+from pipeline import xla
 from pipeline.errors import UserError
 from pipeline.launch import processes_meet_on_the_cpu
 
@@ -210,9 +211,7 @@ class TrainingArguments(transformers.TrainingArguments):
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
-        if self.device.type == "xla" and self.eval_accumulation_steps is None:
-            # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
-            self.eval_accumulation_steps = 1
+        xla.settle(self)
         self._share_out_the_batch()
         self._settle_the_seed()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pipeline import xla
 from pipeline.errors import UserError
 from pipeline.inference import softmax
 
@@ -41,8 +42,10 @@ def make_output_dir(output_dir: Path) -> None:
 
 def environment(processes: int, mixed_precision: str) -> dict[str, Any]:
     """Versions of what computed the result, the machine, and how it was used."""
-    versions = {package: importlib.metadata.version(package) for package in [*PACKAGES, "nsmc-pipeline"]}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    packages = [*PACKAGES, "nsmc-pipeline", *["torch_xla"] * xla.is_replica()]
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else xla.device_kind()
+    device = device or platform.processor() or platform.machine()
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
