@@ -165,7 +165,7 @@ def decisive_settings(
     """
     settings = {name: arguments[group].get(name) for group, names in DECISIVE.items() for name in names}
     settings |= {f"{split} corpus (SHA-256)": digest for split, digest in origin["corpus"]["sha256"].items()}
-    settings |= {"model commit": origin["model"]["commit"], "features": features}
+    settings |= {"model commit": origin["model"]["commit"], "features (corpus, tokenizer, length)": features}
     ours = {name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")}
     settings |= {f"config.{name}": value for name, value in ours.items()}
     return json.loads(json.dumps(settings, default=str))

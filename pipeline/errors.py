@@ -1,6 +1,7 @@
 """The one error that a user can cause; every other exception is a fault of ours and keeps its traceback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -22,3 +23,14 @@ def call_all(*calls: Callable[[], Any]) -> list[Any]:
     if errors:
         raise UserError("\n\n".join(errors))
     return results
+
+
+@contextmanager
+def blamed_on(options: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into a `UserError` that names the options they come from."""
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        raise UserError(f"{options}: {error}") from error

@@ -82,8 +82,10 @@ class ResumableTrainer(transformers.Trainer):
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             with disk_errors_named(folder, advice):
-                if self.args.should_save:
+                if self.args.should_save and folder.exists():  # of a run that died; nothing of it may count
                     (folder / MANIFEST).unlink(missing_ok=True)
+                    shutil.rmtree(folder)
+                self.accelerator.wait_for_everyone()
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
