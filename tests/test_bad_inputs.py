@@ -247,7 +247,6 @@ UNKNOWN_VALUE = {
     "fsdp": "nonsense",
     "accelerator_config": 'nowhere.json {"x":1}',
     "parallelism_config": 'x {"x":1}',
-    "deepspeed": "nowhere.json",
 }
 CASES = [
     (name, value)
@@ -307,6 +306,7 @@ def test_bad_overrides_are_named(quickstart, overrides: str) -> None:
 NARROWER = soak_resume.TINY.replace("=64", "=48")
 SCRIPT = {
     "option": (["--gamma", "0"], None, "--gamma is 0.0"),
+    "deepspeed": (["--deepspeed", "nowhere.json"], None, "deepspeed"),
     "unknown reporter": (["--report_to", "nonsense"], None, "nonsense is not supported"),
     "optimizer that is not installed": (["--optim", "galore_adamw"], None, "--optim galore_adamw"),
     "arguments of the optimizer": (["--optim", "adamw_torch", "--optim_args", "x"], None, "--optim_args x"),
