@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -367,6 +368,33 @@ def test_another_number_of_processes_goes_on_and_says_so(scene: Scene, two_proce
     log = scene.log("fewer").read_text(errors="replace")
     assert "was written with process(es) 2, now 1" in log
     assert "not bit for bit" in log
+
+
+@pytest.fixture(scope="session")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A prefix that runs a command with a real disk of 1.2 checkpoints at `disk`, and lists what is left on it."""
+    script = 'mount -t tmpfs -o size=2200k none disk && "$@"; code=$?; ls -A disk disk/* > left; exit $code'
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh")
+    (tmp_path_factory.mktemp("mount") / "disk").mkdir()
+    if subprocess.run(prefix + ("true",), cwd=tmp_path_factory.getbasetemp() / "mount0", check=False).returncode:
+        pytest.skip("this machine allows no mounts: a disk cannot really be filled")
+    return prefix
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_previous_checkpoint(scene: Scene, tmp_path: Path, small_disk) -> None:
+    (tmp_path / "disk").mkdir()
+    command = train_command(scene.corpus, Path("disk/run"), scene.cache)
+    result = subprocess.run(
+        [*small_disk, *command], cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
+    left = (tmp_path / "left").read_text()
+    assert result.returncode == 2, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("error: ") == 1
+    assert re.search(r"error: disk/run/checkpoint-\d+ could not be written: .*MB are free there", result.stderr)
+    assert "--resume_from_checkpoint auto" in result.stderr
+    assert re.findall(r"^checkpoint-\d+$", left, flags=re.MULTILINE) == ["checkpoint-4"]
 
 
 @pytest.mark.slow
