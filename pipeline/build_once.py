@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, disk_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,11 @@ def build_once(
                 return False
             _build(folder, build)
             return True
-    except OSError as error:
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := disk_trouble(error)):
+            raise
         raise UserError(
-            f"{error.filename or folder} cannot be written: {error.strerror or error}. Free some space, or set "
+            f"{getattr(error, 'filename', None) or folder} cannot be written: {reason}. Free some space, or set "
             "--cache_dir to a folder that can be written."
         ) from error
 

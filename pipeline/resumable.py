@@ -97,6 +97,7 @@ class ResumableTrainer(transformers.Trainer):
         except UserError:
             if self.args.should_save:
                 shutil.rmtree(folder, ignore_errors=True)
+            self.callback_handler.on_train_end(self.args, self.state, self.control)  # closes the bar and the curves
             raise
         finally:
             self.args.save_total_limit = keep
