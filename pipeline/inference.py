@@ -142,7 +142,9 @@ def _torch_classifier(
 ) -> Classifier:
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(files.folder, dtype=dtype, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            files.folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+        )
     except UNREADABLE as error:
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
     model.eval().to(device)
