@@ -35,7 +35,7 @@ NEEDED = {
 
 # The options that decide what a run computes. Others (where things are, how often to log or save) may change freely.
 DECISIVE = {
-    "data": "corpus_name validation_fraction validation_seed max_seq_length".split(),
+    "data": "corpus_name validation_fraction validation_seed max_seq_length batching".split(),
     "model": "model_name_or_path model_revision from_scratch config_overrides".split(),
     "training": (
         "total_batch_size num_train_epochs max_steps learning_rate gamma optim optim_args lr_scheduler_type "

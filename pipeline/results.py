@@ -74,7 +74,7 @@ def log_arguments(arguments: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> dict[str, Any]:
+def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any, training: Any) -> dict[str, Any]:
     """How training went, what chose the checkpoint, and what another evaluation needs to come to the same numbers.
 
     No path of this machine is in it: it goes to the Hub with the model.
@@ -83,7 +83,10 @@ def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> di
     return {
         "checkpoint_chosen_on": chosen_on,
         "training": {**outcome.metrics, "steps": state.global_step, "best_checkpoint": best and Path(best).name},
-        "evaluated_with": {name: getattr(data, name) for name in EVALUATED_WITH},
+        "evaluated_with": {
+            **{name: getattr(data, name) for name in EVALUATED_WITH},
+            "per_device_eval_batch_size": training.per_device_eval_batch_size,
+        },
     }
 
 

@@ -98,7 +98,7 @@ def main() -> None:
     trainer.save_model(output_dir)
     trainer.save_state()
 
-    results = describe_training(outcome, trainer.state, chosen_on, data_args)
+    results = describe_training(outcome, trainer.state, chosen_on, data_args, training_args)
     for name, rows in splits.items():
         prediction = trainer.predict(rows, metric_key_prefix=name)
         results[name] = report(prediction.predictions, prediction.label_ids, labels)
