@@ -21,6 +21,7 @@ import yaml
 from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 
+from pipeline import xla
 from pipeline.errors import UserError
 from pipeline.launch import processes_meet_on_the_cpu
 
@@ -28,15 +29,7 @@ QUICKSTART = "quickstart"  # the corpus and the model that this project makes it
 ADAM = "adam"  # torch.optim.Adam; transformers knows AdamW only
 EXPONENTIAL = "exponential"  # ExponentialLR once per epoch; transformers has no such schedule
 DRAW_SEED = -1
-METRICS = [
-    "loss",
-    "accuracy",
-    "f1_macro",
-    "precision_macro",
-    "recall_macro",
-    "f1_부정",
-    "f1_긍정",
-]  # of every evaluation
+METRICS = ("loss", "accuracy", "f1_macro", "precision_macro", "recall_macro", "f1_부정", "f1_긍정")  # of an evaluation
 
 
 @dataclass
@@ -89,6 +82,7 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction <= 0.5, "0 to 0.5")
+        _require("validation_seed", self.validation_seed, *(_SEED[0](self.validation_seed), _SEED[1]))
         _require("max_seq_length", self.max_seq_length, self.max_seq_length >= 3, "at least 3: [CLS], a token, [SEP]")
 
 
@@ -210,49 +204,36 @@ class TrainingArguments(transformers.TrainingArguments):
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
-        if self.device.type == "xla" and self.eval_accumulation_steps is None:
-            # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
-            self.eval_accumulation_steps = 1
+        xla.settle(self)
         self._share_out_the_batch()
         self._settle_the_seed()
 
     def _check_values(self) -> None:
-        _require("gamma", self.gamma, 0 < self.gamma <= 1, "more than 0 and at most 1")
-        _require("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
-        _require("num_train_epochs", self.num_train_epochs, self.num_train_epochs > 0, "more than 0")
-        _require(
-            "max_steps", self.max_steps, self.max_steps == -1 or self.max_steps > 0, "-1 (no limit) or more than 0"
-        )
-        _require("total_batch_size", self.total_batch_size, self.total_batch_size >= 1, "at least 1")
-        _require("seed", self.seed, DRAW_SEED <= self.seed < 2**32, "0 to 4294967295, or -1 to draw one")
-        _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        _require("max_grad_norm", self.max_grad_norm, self.max_grad_norm >= 0, "0 (no clipping) or more")
-        for name in ("adam_beta1", "adam_beta2"):
-            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 or more and less than 1")
-        smoothing, workers = self.label_smoothing_factor, self.dataloader_num_workers
-        _require("label_smoothing_factor", smoothing, 0 <= smoothing < 1, "0 or more and less than 1")
-        _require("dataloader_num_workers", workers, workers >= 0, "0 or more")
-        steps = self.gradient_accumulation_steps
-        _require("gradient_accumulation_steps", steps, steps >= 1, "at least 1")
-        _require(
-            "per_device_eval_batch_size",
-            self.per_device_eval_batch_size,
-            self.per_device_eval_batch_size >= 1,
-            "at least 1",
-        )
-        per_device = self.per_device_train_batch_size
-        _require("per_device_train_batch_size", per_device, per_device is None or per_device >= 1, "at least 1")
+        for name, (holds, expected) in RANGES.items():
+            value = getattr(self, name)
+            _require(name, value, value is None or holds(value), expected)
+        if self.hub_token:
+            raise UserError(
+                "--hub_token would be written into the run's files. Set the environment variable HF_TOKEN, or run "
+                "`hf auth login` once, and leave the option out."
+            )
+        if self.save_only_model or self.enable_jit_checkpoint:
+            raise UserError(
+                "--save_only_model and --enable_jit_checkpoint are not supported: no run could go on bit for bit from "
+                "what they save. Ctrl-C and SIGTERM write a whole checkpoint as it is."
+            )
+        for option, name, ours in (
+            ("optim_args", "optim", ADAM),
+            ("lr_scheduler_kwargs", "lr_scheduler_type", EXPONENTIAL),
+        ):
+            if getattr(self, option) and getattr(self, name) == ours:
+                raise UserError(f"--{option} is for transformers' own; --{name} {ours} takes no such values.")
         metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
         _require("metric_for_best_model", metric, metric in METRICS, f"one of {', '.join(METRICS)}")
         reporters = get_available_reporting_integrations()
         for name in [self.report_to] if isinstance(self.report_to, str) else self.report_to:
             here = name in ("all", "none", *reporters)
             _require("report_to", name, here, f"none, all, or what is installed: {', '.join(reporters)}")
-        if self.hub_token:
-            raise UserError(
-                "--hub_token would be written into the run's files. Set the environment variable HF_TOKEN, or run "
-                "`hf auth login` once, and leave the option out."
-            )
 
     def _share_out_the_batch(self) -> None:
         """Derive the reviews per device from those per update, or, where the user gave the former, the latter."""
@@ -276,6 +257,36 @@ class TrainingArguments(transformers.TrainingArguments):
 
         drawn = torch.tensor([secrets.randbelow(2**31)], device=self.device)
         self.seed = int(broadcast(drawn).item())  # every process draws; all take rank 0's
+
+
+_POSITIVE = (lambda value: value > 0, "more than 0")
+_NOT_NEGATIVE = (lambda value: value >= 0, "0 or more")
+_AT_LEAST_ONE = (lambda value: value >= 1, "at least 1")
+_BELOW_ONE = (lambda value: 0 <= value < 1, "0 or more and less than 1")
+_SEED = (lambda value: 0 <= value < 2**32, "0 to 4294967295")  # what NumPy takes
+RANGES = {
+    "gamma": (lambda value: 0 < value <= 1, "more than 0 and at most 1"),
+    "max_steps": (lambda value: value == -1 or value > 0, "-1 (no limit) or more than 0"),
+    "seed": (lambda value: DRAW_SEED <= value < 2**32, "0 to 4294967295, or -1 to draw one"),
+    "max_grad_norm": (lambda value: value >= 0, "0 (no clipping) or more"),
+    "data_seed": _SEED,
+    "torch_compile_mode": (
+        lambda value: value in ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+        "default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs",
+    ),
+    **dict.fromkeys(
+        "learning_rate num_train_epochs adam_epsilon logging_steps save_steps eval_steps".split(), _POSITIVE
+    ),
+    **dict.fromkeys("weight_decay warmup_steps eval_delay dataloader_num_workers".split(), _NOT_NEGATIVE),
+    **dict.fromkeys("label_smoothing_factor adam_beta1 adam_beta2".split(), _BELOW_ONE),
+    **dict.fromkeys(
+        (
+            "total_batch_size gradient_accumulation_steps per_device_train_batch_size per_device_eval_batch_size "
+            "save_total_limit eval_accumulation_steps dataloader_prefetch_factor neftune_noise_alpha ddp_timeout"
+        ).split(),
+        _AT_LEAST_ONE,
+    ),
+}
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:
@@ -318,7 +329,8 @@ def parse_arguments(
         data, model, training, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except UserError:
         raise
-    except (ValueError, ImportError) as error:  # transformers: options that do not fit, a package that they need
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        # How transformers reports options that do not fit one another, or that name what is not there.
         raise UserError(str(error)) from error
     if given.output_dir is None:
         training.output_dir = _default_output_dir(data, model, training)

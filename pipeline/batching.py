@@ -134,6 +134,10 @@ class TokenRows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self), 1000):
+            yield from self.__getitems__(list(range(start, min(start + 1000, len(self)))))
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
 

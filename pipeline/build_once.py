@@ -3,13 +3,14 @@
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, disk_trouble
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +52,40 @@ def build_once(
                 return False
             _build(folder, build)
             return True
-    except OSError as error:
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := disk_trouble(error)):
+            raise
         raise UserError(
-            f"{error.filename or folder} cannot be written: {error.strerror or error}. Free some space, or set "
+            f"{getattr(error, 'filename', None) or folder} cannot be written: {reason}. Free some space, or set "
             "--cache_dir to a folder that can be written."
         ) from error
+
+
+def trusted_place(folder: Path) -> Path:
+    """Where to find or build a folder: not where another user could have put or changed it.
+
+    Returns:
+        `folder`; or one of this user's own beside it, if `folder` is there and not ours alone to write.
+
+    Raises:
+        UserError: that one too is not ours.
+    """
+    for place in (folder, folder.with_name(f"{folder.name}-uid{os.getuid()}")) if hasattr(os, "getuid") else (folder,):
+        if not place.exists() or _ours_alone(place):
+            return place
+        logger.warning(
+            "Not trusting %s: other users own it or can write in it. Remove it to have it built anew.", place
+        )
+    raise UserError(f"{folder} and {place} can be written by other users. Set --cache_dir to a folder of your own.")
+
+
+def _ours_alone(folder: Path) -> bool:
+    """Whether all in it belongs to us or to root, and neither group nor others can write to it; no links within."""
+    about = [folder.stat(), *(path.lstat() for path in folder.rglob("*"))]
+    return all(
+        each.st_uid in (0, os.getuid()) and not each.st_mode & 0o022 and not stat.S_ISLNK(each.st_mode)
+        for each in about
+    )
 
 
 def _build(folder: Path, build: Callable[[Path], None]) -> None:
@@ -70,6 +100,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
             old = folder.with_name(f"{folder.name}.tmp-old-{os.getpid()}")
             folder.rename(old)
             shutil.rmtree(old, ignore_errors=True)
+        for path in (beside, *beside.rglob("*")):
+            path.chmod(path.stat().st_mode & ~0o022)  # whatever the umask: see `trusted_place`
         os.utime(beside)  # renaming keeps the time, which tells those who waited that this was built meanwhile
         beside.rename(folder)
     finally:

@@ -6,7 +6,6 @@ missing Trainer goes on in silence, with other weights (transformers 5.23).
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
@@ -18,9 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from pipeline.errors import UserError
+from pipeline.errors import UserError, disk_trouble
 from pipeline.launch import is_main_process
 
 logger = logging.getLogger(__name__)
@@ -38,7 +35,7 @@ NEEDED = {
 
 # The options that decide what a run computes. Others (where things are, how often to log or save) may change freely.
 DECISIVE = {
-    "data": "corpus_name validation_fraction validation_seed max_seq_length".split(),
+    "data": "corpus_name validation_fraction validation_seed max_seq_length batching".split(),
     "model": "model_name_or_path model_revision from_scratch config_overrides".split(),
     "training": (
         "total_batch_size num_train_epochs max_steps learning_rate gamma optim optim_args lr_scheduler_type "
@@ -165,7 +162,7 @@ def decisive_settings(
     """
     settings = {name: arguments[group].get(name) for group, names in DECISIVE.items() for name in names}
     settings |= {f"{split} corpus (SHA-256)": digest for split, digest in origin["corpus"]["sha256"].items()}
-    settings |= {"model commit": origin["model"]["commit"], "features": features}
+    settings |= {"model commit": origin["model"]["commit"], "features (corpus, tokenizer, length)": features}
     ours = {name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")}
     settings |= {f"config.{name}": value for name, value in ours.items()}
     return json.loads(json.dumps(settings, default=str))
@@ -225,26 +222,16 @@ def rotate(output_dir: Path, keep: int | None, *, newest: int, best: int | None)
 
 @contextlib.contextmanager
 def disk_errors_named(path: Path, advice: str) -> Iterator[None]:
-    """Turn what the writers of files raise on a full or broken disk into a `UserError`.
-
-    torch and safetensors hide the system's error in texts of their own (torch 2.13, safetensors 0.6).
-    """
+    """Turn what the writers of files raise on a full or broken disk into a `UserError`."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        ours = (
-            isinstance(error, OSError)
-            or "os error" in str(error)
-            or any(word in str(error) for word in ("PytorchStreamWriter", "file write failed", "inline_container"))
-        )
-        if not ours:
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := disk_trouble(error)):
             raise
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         try:
-            free = f"{shutil.disk_usage(path if path.exists() else path.parent).free / 2**20:,.0f} MB are free there"
+            free = f"{shutil.disk_usage(path if path.exists() else path.parent).free / 2**20:,.1f} MB are free there"
         except OSError:
             free = "the disk does not answer"
-        reason = os.strerror(error.errno) if full else str(error).splitlines()[0]
         raise UserError(f"{path} could not be written: {reason} ({free}).\n  {advice}") from error
 
 

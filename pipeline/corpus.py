@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 LABELS = ["부정", "긍정"]  # 0: one to four stars, 1: nine or ten
 HEADER = b"id\tdocument\tlabel"
 SOURCE = "https://github.com/e9t/nsmc"
+LONGEST_LINE = 1 << 20  # bytes; a review of NSMC has some 500 at most
 CONNECT_SECONDS = 5  # also the longest silence inside a download
 DOWNLOAD_ATTEMPTS = 3
 
@@ -86,6 +87,9 @@ def fetch_corpus(
     """
     started = time.time()
     folder = Path(root_dir).expanduser().resolve() / "nsmc"
+    for path in (folder / file.name for file in OFFICIAL.values()):
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a file; expected the reviews of one split. Move it away.")
     wanted = [file for file in OFFICIAL.values() if force_download or not (folder / file.name).is_file()]
     if wanted and not download:
         raise UserError(f"{folder / wanted[0].name} is missing.")
@@ -157,7 +161,9 @@ def check_layout(path: Path) -> int:
 
     number = 0
     with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+            if len(raw) > LONGEST_LINE:
+                raise fail(number, f"has more than {LONGEST_LINE:,} bytes; is a line end missing?")
             line = raw.removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:
                 if line.startswith(b"\xef\xbb\xbf"):

@@ -16,7 +16,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, List, Value, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.build_once import build_once
+from pipeline.build_once import build_once, trusted_place
 from pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def load_features(
     }
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-    folder = cache_dir / f"{corpus_name}-{max_seq_length}-{key}"
+    folder = trusted_place(cache_dir / f"{corpus_name}-{max_seq_length}-{key}")
 
     def build(beside: Path) -> None:
         logger.info("Tokenizing the corpus; this is done once.")

@@ -61,6 +61,8 @@ def fetch_model(name: str, revision: str = "main", *, weights: bool = True) -> M
     Raises:
         UserError: it is in none of these places, or something that is needed is missing from it.
     """
+    if ".." in Path(revision).parts or Path(revision).is_absolute():  # the Hub's cache makes a path of it
+        raise UserError(f"--model_revision {revision} is a path; expected a branch, tag or commit.")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(ModelFiles(name, folder.resolve(), None, weights))
@@ -117,6 +119,8 @@ def _download(name: str, revision: str, files: list[str], weights: bool) -> Mode
     try:
         # By the revision's name and not by its commit, or the cache would not know the name when the Hub is away.
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except ValueError as error:  # a file name that leads out of the folder, say
+        raise UserError(f"{name} cannot be used: {error}") from error
     except (HTTPError, OSError) as error:
         raise UserError(
             f"the download of {name} broke: {error}\n  Run the same command again: what has arrived is kept."

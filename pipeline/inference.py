@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from pipeline.batching import PaddingCollator
+from pipeline.batching import PackingCollator, PaddingCollator
 from pipeline.errors import UserError
 from pipeline.fetch import ModelFiles, fetch_model
 from pipeline.model import UNREADABLE, load_config, load_tokenizer, positions
+from pipeline.packing import accept_packed, can_pack
 
 WINDOW = 4096  # texts that are sorted by length together; also how many are in memory at a time
 BATCH_TOKENS = {"cpu": 512, "cuda": 32_768}  # of one batch, padding included; on two cores 512 beat 1024 to 4096
@@ -53,7 +54,7 @@ class Classifier:
         tokenizer: PreTrainedTokenizerBase,
         labels: list[str],
         max_seq_length: int,
-        compute_logits: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        compute_logits: Callable[[list[dict]], np.ndarray],
         model: torch.nn.Module | None = None,
         batch_tokens: int = BATCH_TOKENS["cpu"],
     ) -> None:
@@ -90,11 +91,9 @@ class Classifier:
         encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         rows = [{"input_ids": self._cut(ids), "label": 0} for ids in encoded["input_ids"]]
-        collate = PaddingCollator(self.tokenizer.pad_token_id)
         logits = np.empty((len(rows), len(self.labels)), dtype=np.float32)
         for indices in batches_by_length([len(row["input_ids"]) for row in rows], self.batch_tokens):
-            batch = collate([rows[index] for index in indices])
-            logits[indices] = self._compute_logits(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+            logits[indices] = self._compute_logits([rows[index] for index in indices])
         return logits, lengths
 
     def _cut(self, ids: list[int]) -> list[int]:
@@ -128,7 +127,7 @@ def load_classifier(
     labels = [config.id2label[number] for number in range(config.num_labels)]
     onnx = next((files.folder / file for file in ONNX_FILES if (files.folder / file).is_file()), None)
     if onnx:
-        return Classifier(tokenizer, labels, longest, _onnx_runtime(onnx))
+        return Classifier(tokenizer, labels, longest, _onnx_runtime(onnx, tokenizer.pad_token_id))
     return _torch_classifier(files, tokenizer, labels, longest, device, dtype)
 
 
@@ -142,22 +141,29 @@ def _torch_classifier(
 ) -> Classifier:
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(files.folder, dtype=dtype, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            files.folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+        )
     except UNREADABLE as error:
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
     model.eval().to(device)
+    collate: Callable[[list[dict]], dict] = PaddingCollator(tokenizer.pad_token_id)
+    if can_pack(model):
+        accept_packed(model)
+        collate = PackingCollator()
 
     @torch.inference_mode()
-    def compute(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        tensors = (torch.from_numpy(array).to(device) for array in (input_ids, attention_mask))
-        input_ids, attention_mask = tensors
-        return model(input_ids=input_ids, attention_mask=attention_mask).logits.float().cpu().numpy()
+    def compute(rows: list[dict]) -> np.ndarray:
+        batch = collate(rows)
+        del batch["labels"]
+        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+        return model(**batch).logits.float().cpu().numpy()
 
     batch_tokens = BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])
     return Classifier(tokenizer, labels, longest, compute, model, batch_tokens)
 
 
-def _onnx_runtime(path: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _onnx_runtime(path: Path, pad_token_id: int) -> Callable[[list[dict]], np.ndarray]:
     try:
         import onnxruntime
     except ImportError as error:
@@ -165,8 +171,12 @@ def _onnx_runtime(path: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
     inputs = {given.name for given in session.get_inputs()}
 
-    def compute(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": np.zeros_like(input_ids)}
+    collate = PaddingCollator(pad_token_id)
+
+    def compute(rows: list[dict]) -> np.ndarray:
+        batch = collate(rows)
+        arrays = {name: batch[name].numpy() for name in ("input_ids", "attention_mask")}
+        arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
         return session.run(["logits"], {name: array for name, array in arrays.items() if name in inputs})[0]
 
     return compute

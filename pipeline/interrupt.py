@@ -93,6 +93,8 @@ def _watch(reading: int, on_first: dict) -> None:
     """See each signal as it comes, even while the main thread is busy outside of Python."""
     parent, since = os.getppid(), None
     while number := os.read(reading, 1):
+        if number[0] not in SIGNALS:  # others have handlers too
+            continue
         if since is None:
             since = time.monotonic()
             if _deferred:

@@ -16,6 +16,7 @@ from transformers import (
 from pipeline.errors import UserError
 from pipeline.fetch import ModelFiles
 
+NO_CODE = {"trust_remote_code": False}  # left unsaid, transformers asks at the terminal whether to run a model's code
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 
 
@@ -37,7 +38,7 @@ def load_tokenizer(files: ModelFiles, max_seq_length: int | None = None) -> PreT
             f"Use at most {most}."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, **NO_CODE)
     except Exception as error:  # the Rust tokenizers raise plain Exception for a file that is cut
         raise UserError(f"the tokenizer in {files.folder} cannot be read: {error}") from error
     if max_seq_length:
@@ -67,7 +68,7 @@ def load_model(files: ModelFiles, labels: list[str], config_overrides: str | Non
         if not files.weights:
             return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         return AutoModelForSequenceClassification.from_pretrained(
-            files.folder, config=config, dtype=torch.float32, local_files_only=True
+            files.folder, config=config, dtype=torch.float32, local_files_only=True, **NO_CODE
         )
     except UNREADABLE as error:
         raise UserError(f"the model in {files.folder} cannot be loaded: {error}") from error
@@ -76,7 +77,7 @@ def load_model(files: ModelFiles, labels: list[str], config_overrides: str | Non
 def load_config(files: ModelFiles) -> PreTrainedConfig:
     """Load the config, checking that it can be read."""
     try:
-        return AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        return AutoConfig.from_pretrained(files.folder, local_files_only=True, **NO_CODE)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{files.folder / 'config.json'} cannot be read: {error}") from error
 

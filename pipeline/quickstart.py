@@ -10,7 +10,7 @@ import json
 import random
 from pathlib import Path
 
-from pipeline.build_once import build_once
+from pipeline.build_once import build_once, trusted_place
 from pipeline.corpus import HEADER, OFFICIAL, check_layout
 from pipeline.errors import UserError
 
@@ -43,7 +43,7 @@ def write_quickstart(cache_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: the folder cannot be written.
     """
-    folder = cache_dir / f"quickstart-{VERSION}"
+    folder = trusted_place(cache_dir / f"quickstart-{VERSION}")
 
     def build(beside: Path) -> None:
         (beside / "nsmc").mkdir()

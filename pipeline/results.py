@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pipeline import xla
 from pipeline.errors import UserError
 from pipeline.inference import softmax
 
@@ -41,8 +42,10 @@ def make_output_dir(output_dir: Path) -> None:
 
 def environment(processes: int, mixed_precision: str) -> dict[str, Any]:
     """Versions of what computed the result, the machine, and how it was used."""
-    versions = {package: importlib.metadata.version(package) for package in [*PACKAGES, "nsmc-pipeline"]}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    packages = [*PACKAGES, "nsmc-pipeline", *["torch_xla"] * xla.is_replica()]
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else xla.device_kind()
+    device = device or platform.processor() or platform.machine()
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -71,7 +74,7 @@ def log_arguments(arguments: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> dict[str, Any]:
+def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any, training: Any) -> dict[str, Any]:
     """How training went, what chose the checkpoint, and what another evaluation needs to come to the same numbers.
 
     No path of this machine is in it: it goes to the Hub with the model.
@@ -80,7 +83,10 @@ def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any) -> di
     return {
         "checkpoint_chosen_on": chosen_on,
         "training": {**outcome.metrics, "steps": state.global_step, "best_checkpoint": best and Path(best).name},
-        "evaluated_with": {name: getattr(data, name) for name in EVALUATED_WITH},
+        "evaluated_with": {
+            **{name: getattr(data, name) for name in EVALUATED_WITH},
+            "per_device_eval_batch_size": training.per_device_eval_batch_size,
+        },
     }
 
 

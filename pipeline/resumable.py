@@ -4,17 +4,21 @@ import logging
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NoReturn
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import TrainerCallback
 
 from pipeline.checkpoint import MANIFEST, damage, disk_errors_named, read_manifest, rotate, seal
-from pipeline.errors import UserError
+from pipeline.errors import UserError, blamed_on
 from pipeline.interrupt import GO_ON, Agreement, Interrupted, asked, deferred
 
 logger = logging.getLogger(__name__)
+
+UNLOADABLE = (UnpicklingError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError)
 
 
 class ResumableTrainer(transformers.Trainer):
@@ -82,8 +86,10 @@ class ResumableTrainer(transformers.Trainer):
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             with disk_errors_named(folder, advice):
-                if self.args.should_save:
+                if self.args.should_save and folder.exists():  # of a run that died; nothing of it may count
                     (folder / MANIFEST).unlink(missing_ok=True)
+                    shutil.rmtree(folder)
+                self.accelerator.wait_for_everyone()
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
@@ -91,6 +97,7 @@ class ResumableTrainer(transformers.Trainer):
         except UserError:
             if self.args.should_save:
                 shutil.rmtree(folder, ignore_errors=True)
+            self.callback_handler.on_train_end(self.args, self.state, self.control)  # closes the bar and the curves
             raise
         finally:
             self.args.save_total_limit = keep
@@ -98,13 +105,19 @@ class ResumableTrainer(transformers.Trainer):
             rotate(folder.parent, keep, newest=self.state.global_step, best=self.state.best_global_step)
         self.accelerator.wait_for_everyone()  # the first process to leave has the launcher end the others
 
+    # Whole is not harmless, nor of this model. Trainer loads all of it with `weights_only` (transformers 5.23).
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        try:
+        with blamed_on(f"{resume_from_checkpoint} does not fit this model or is no checkpoint", *UNLOADABLE):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-        except RuntimeError as error:
-            if "size mismatch" not in str(error):
-                raise
-            raise UserError(f"{resume_from_checkpoint} is of a model of another shape: {error}") from error
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with blamed_on(f"optimizer or schedule in {checkpoint} cannot be loaded", *UNLOADABLE):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with blamed_on(f"the random state in {checkpoint} cannot be loaded", *UNLOADABLE):
+            super()._load_rng_state(checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:
         # Resumed after its very last step within an epoch, Trainer would train one more (transformers 5.23).

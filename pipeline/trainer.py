@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from pipeline import xla
 from pipeline.arguments import ADAM, EXPONENTIAL, TrainingArguments
 from pipeline.batching import IGNORED_LABEL, EpochOrder, TokenRows
-from pipeline.errors import UserError
+from pipeline.errors import UserError, blamed_on
 from pipeline.launch import machines
 from pipeline.resumable import ResumableTrainer
 from pipeline.schedule import EpochwiseExponentialLR
@@ -38,13 +38,14 @@ class Trainer(ResumableTrainer):
     args: TrainingArguments
 
     def __init__(self, *args: Any, train_dataset: Any = None, eval_dataset: Any = None, **kwargs: Any) -> None:
-        super().__init__(
-            *args,
-            train_dataset=None if train_dataset is None else TokenRows(train_dataset),
-            eval_dataset=None if eval_dataset is None else TokenRows(eval_dataset),
-            compute_loss_func=self._mean_over_update,
-            **kwargs,
-        )
+        with blamed_on("the options of training do not work here", ValueError, ImportError):
+            super().__init__(
+                *args,
+                train_dataset=None if train_dataset is None else TokenRows(train_dataset),
+                eval_dataset=None if eval_dataset is None else TokenRows(eval_dataset),
+                compute_loss_func=self._mean_over_update,
+                **kwargs,
+            )
         self.model_accepts_loss_kwargs = False
         self.add_callback(_SetEpoch(self))
         self.add_callback(_LogLastUpdates())
@@ -119,6 +120,11 @@ class Trainer(ResumableTrainer):
 
     # Optimizer and schedule.
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        options = f"--optim {self.args.optim} --optim_args {self.args.optim_args}"
+        with blamed_on(options, TypeError, ValueError, ImportError):
+            return super().create_optimizer(*args, **kwargs)
+
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: Any = None) -> tuple[Any, dict[str, Any]]:
         """torch's Adam for `--optim adam`, fused where the device has it; Trainer's choice for any other name."""
@@ -136,7 +142,9 @@ class Trainer(ResumableTrainer):
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The per-epoch ExponentialLR for `--lr_scheduler_type exponential`; Trainer's choice for any other name."""
         if self.args.lr_scheduler_type != EXPONENTIAL:
-            return super().create_scheduler(num_training_steps, optimizer)
+            options = f"--lr_scheduler_type {self.args.lr_scheduler_type}"
+            with blamed_on(f"{options} --lr_scheduler_kwargs {self.args.lr_scheduler_kwargs}", TypeError, ValueError):
+                return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             self.lr_scheduler = EpochwiseExponentialLR(
                 optimizer or self.optimizer, self.args.gamma, self.updates_per_epoch

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # slow to import, and `pipeline.launch` needs this module before anything slow is wanted
     import torch
 
+from pipeline.errors import UserError
+
 GRACE = 10  # seconds in which the replicas may fail one after the other, all for the same reason
 
-# Replicas that are threads of one process share torch's random generator and what transformers patches while it loads
-# a model: each has to draw its weights by itself.
-one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()  # for what replicas that are threads of one process must not do at once
 
 
 def is_replica() -> bool:
@@ -35,6 +35,35 @@ def ordinal() -> int:
     from torch_xla import runtime
 
     return runtime.global_ordinal()
+
+
+def settle(args: Any) -> None:
+    """What TrainingArguments have to be where the device is XLA's.
+
+    Raises:
+        UserError: 16-bit floats are asked for.
+    """
+    if args.device.type != "xla":
+        return
+    asked = [name for name in ("XLA_USE_BF16", "XLA_DOWNCAST_BF16") if os.environ.get(name) == "1"]
+    asked += [f"--{name}" for name in ("bf16", "fp16") if getattr(args, name)]
+    if asked:
+        raise UserError(
+            f"{asked[0]}: on XLA devices (TPU) it would round Adam's state to 16 bits as well. Leave mixed_precision "
+            "at 'no', as accelerate_configs/tpu_8core.yaml has it; a TPU multiplies matrices in bfloat16 anyway."
+        )
+    if args.eval_accumulation_steps is None:
+        # Else predictions pile up on the device, in a shape that grows, and every step of it is compiled.
+        args.eval_accumulation_steps = 1
+
+
+def device_kind() -> str | None:
+    """What kind of device a replica runs on, as `TPU v3`; None where there are no replicas."""
+    if not is_replica():
+        return None
+    import torch_xla.core.xla_model as xm
+
+    return xm.xla_device_kind()
 
 
 @contextmanager
@@ -56,8 +85,23 @@ def ending_together() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Let replicas that are threads of one process draw their weights in turn, and none go on before all have drawn.
+
+    They share torch's random generator, and what transformers patches while it loads a model. A Trainer seeds that
+    generator once more when it is made, while another thread may still be drawing.
+    """
+    with one_at_a_time:
+        yield
+    if is_replica():
+        import torch_xla.core.xla_model as xm
+
+        xm.rendezvous("weights are drawn")
+
+
 def begin_equal(model: "torch.nn.Module") -> None:
-    """Give every replica the weights of the first: threads may have drawn others, and nothing else compares them."""
+    """Give every replica the weights of the first: equal seeds should have done it, and nothing else would notice."""
     import torch_xla.core.xla_model as xm
 
     xm.broadcast_master_param(model)

@@ -76,7 +76,7 @@ def main() -> None:
     splits = split_rows(prepared.features, data_args.validation_fraction, data_args.validation_seed, first)
     chosen_on = "validation" if "validation" in splits else "test"
 
-    with xla.one_at_a_time:
+    with xla.drawing():
         (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
         model = load_model(prepared.model, labels, model_args.config_overrides)
     check_size(model, destination)
@@ -98,7 +98,7 @@ def main() -> None:
     trainer.save_model(output_dir)
     trainer.save_state()
 
-    results = describe_training(outcome, trainer.state, chosen_on, data_args)
+    results = describe_training(outcome, trainer.state, chosen_on, data_args, training_args)
     for name, rows in splits.items():
         prediction = trainer.predict(rows, metric_key_prefix=name)
         results[name] = report(prediction.predictions, prediction.label_ids, labels)

@@ -15,7 +15,7 @@ os.environ.update(
     HF_DATASETS_CACHE=str(SCRATCH / "datasets"),
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
-    OMP_NUM_THREADS="1",  # toys gain nothing by a second thread, and threads that wait for a core cost ten times more
+    OMP_NUM_THREADS="1",  # toys gain nothing by a second thread; threads that compete for cores take ten times longer
 )
 os.environ.pop("HF_TOKEN", None)
 

@@ -138,7 +138,7 @@ class Lane:
         folder.mkdir(parents=True)
         self.folder, self.processes, self.rng = folder, processes, random.Random(seed * 1000 + processes)
         self.corpus, self.cache, self.log = small_corpus(folder), folder / "cache", folder / "log"
-        self.record = Record()
+        self.record, self.aims = Record(), []
 
     def launch(self, output: Path) -> subprocess.Popen:
         launcher = TWO_PROCESSES if self.processes == 2 else ()
@@ -151,13 +151,17 @@ class Lane:
             raise RuntimeError(self.log.read_text()[-3000:])
         return outcome(output)
 
-    def kill_and_resume(self, kills: int) -> Record:
-        """Kill so many runs at work, and resume until all are done."""
+    def kill_and_resume(self, kills: int, until: float) -> Record:
+        """Kill so many runs at work, or until that time, and resume until all are done."""
         expected = self.undisturbed()
-        while self.record.hits() < kills:
+
+        def may_kill() -> bool:
+            return self.record.hits() < kills and time.monotonic() < until
+
+        while may_kill():
             self.record.runs += 1
             output = self.folder / f"run-{self.record.runs}"
-            while not self.one_life(output, may_kill=self.record.hits() < kills):
+            while not self.one_life(output, may_kill()):
                 pass
             if differing := differences(expected, outcome(output)):
                 self.record.differing.append(f"{output.name}: {', '.join(differing[:5])}")
@@ -166,22 +170,28 @@ class Lane:
 
     def one_life(self, output: Path, may_kill: bool) -> bool:
         """Start or resume the run, and kill it or let it end. Whether it is done."""
-        aim = self.rng.choice(AIMS) if may_kill else None
+        if may_kill and not self.aims:
+            self.aims = self.rng.sample(AIMS, len(AIMS))
+        aim = self.aims.pop() if may_kill else None
         if aim == "building the cache":
-            shutil.rmtree(self.cache, ignore_errors=True)
+            # The features only: the quickstart's vocabulary comes out otherwise each time it is trained (tokenizers).
+            for folder in self.cache.glob("nsmc-*"):
+                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
         self.record.starts += 1
         torn_before = set(unsealed(output))
         process = self.launch(output)
-        if aim and self.wait_for_moment(aim, process, output, torn_before) and self.kill(process):
-            self.record.kills[self.phase(output, torn_before)] += 1
-            done = False
-        else:
-            code = process.wait(timeout=300)
-            done = code == 0
-            if not done:
-                raise RuntimeError(f"ended with {code} without being killed:\n{self.log.read_text()[-3000:]}")
+        killed = False
+        if aim and self.wait_for_moment(aim, process, output, torn_before):
+            before = self.phase(output, torn_before)  # killed alone, a process leaves others, who tidy up
+            killed = self.kill(process)
+            after = self.phase(output, torn_before)
+            if killed:
+                self.record.kills[before if after in ("training", "starting") else after] += 1
+        code = process.wait(timeout=300)
+        if code and not killed:
+            raise RuntimeError(f"ended with {code} without being killed:\n{self.log.read_text()[-3000:]}")
         self.record.passed_over += self.log.read_text(errors="replace").count("Passing over")
-        return done
+        return not killed
 
     def wait_for_moment(self, aim: str, process: subprocess.Popen, output: Path, torn_before: set[Path]) -> bool:
         def began() -> bool:
@@ -236,20 +246,22 @@ def _cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
-def soak(folder: Path, kills: dict[int, int], seed: int) -> dict[int, Record]:
+def soak(folder: Path, kills: dict[int, int], seed: int, minutes: float = 60 * 24) -> dict[int, Record]:
     """Run a lane for each number of processes, side by side.
 
     Args:
         folder: where they work.
         kills: how many for each number of processes.
+        minutes: after which no more are killed.
         seed: fixes what is aimed at and how long it waits; not what the machine does meanwhile.
     """
     lanes = {count: Lane(folder / f"{count}-processes", count, seed) for count in kills}
     errors: list[BaseException] = []
+    until = time.monotonic() + 60 * minutes
 
     def work(count: int) -> None:
         try:
-            lanes[count].kill_and_resume(kills[count])
+            lanes[count].kill_and_resume(kills[count], until)
         except BaseException as error:
             errors.append(error)
 
@@ -281,11 +293,14 @@ def table(records: dict[int, Record]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60 * 24, help="stop killing then")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        records = soak(Path(folder), {1: given.kills - given.kills // 2, 2: given.kills // 2}, given.seed)
+        records = soak(
+            Path(folder), {1: given.kills - given.kills // 2, 2: given.kills // 2}, given.seed, given.minutes
+        )
     shutil.rmtree(SCRATCH, ignore_errors=True)
     print(table(records))
     print(f"{time.monotonic() - began:.0f} s, seed {given.seed}")

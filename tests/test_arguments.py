@@ -58,7 +58,8 @@ def test_flags_win_over_the_recipe(flags: list[str]) -> None:
 def test_recipe_from_a_file(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
-        "num_train_epochs: 1\nlabel_names: [labels]\nbf16: false\nlr_scheduler_kwargs: {a: 1}\ndata_seed:\n"
+        "num_train_epochs: 1\nlabel_names: [labels]\nbf16: false\ndata_seed:\n"
+        "lr_scheduler_type: linear\nlr_scheduler_kwargs: {a: 1}\n"
     )
     training = parse_arguments(["--recipe", str(recipe)])[2]
     assert (training.num_train_epochs, training.label_names) == (1, ["labels"])

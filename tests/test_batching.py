@@ -131,4 +131,5 @@ def test_token_rows() -> None:
     assert [row["label"] for row in filled] == [1, IGNORED_LABEL, 0, IGNORED_LABEL]
     assert [row["input_ids"].tolist() for row in filled] == [[2, 5, 3], [0], [2, 5, 6, 7, 3], [0]]
     assert rows[2]["input_ids"].tolist() == [2, 5, 6, 7, 3]
+    assert [row["label"] for row in rows] == [0, 1, 0]  # those that are there, as length grouping reads them
     assert [row["label"] for row in rows.__getitems__([7, 8])] == [IGNORED_LABEL] * 2

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -369,6 +370,42 @@ def test_another_number_of_processes_goes_on_and_says_so(scene: Scene, two_proce
     assert "not bit for bit" in log
 
 
+def on_small_disk(size: str, command: list[str], cwd: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """Run a command with a real disk of that size at `disk`; what it did, and what is left there."""
+    (cwd / "disk").mkdir()
+    script = f'mount -t tmpfs -o size={size} none disk || exit 77; "$@"; code=$?; find disk > left; exit $code'
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh")
+    result = subprocess.run([*prefix, *command], cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
+    if not (cwd / "left").exists():
+        pytest.skip(f"this machine allows no mounts, so no disk can be filled: {result.stderr[-200:]}")
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 2, result.stderr[-3000:]
+    assert result.stderr.count("error: ") == 1
+    return result, (cwd / "left").read_text().split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "size", ["1150k", "1450k", "1750k"]
+)  # a checkpoint has 1,040k; model, optimizer fill the rest
+def test_a_full_disk_leaves_the_previous_checkpoint(scene: Scene, tmp_path: Path, size: str) -> None:
+    result, left = on_small_disk(size, train_command(scene.corpus, Path("disk/run"), scene.cache), tmp_path)
+    assert re.search(r"error: disk/run/checkpoint-8 could not be written: .*MB are free there", result.stderr)
+    assert "--resume_from_checkpoint auto" in result.stderr.splitlines()[-1]
+    assert [Path(path).name for path in left if re.fullmatch(r"disk/run/checkpoint-\d+", path)] == ["checkpoint-4"]
+    assert "disk/run/checkpoint-4/manifest.json" in left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["490k", "540k"])  # in the quickstart's vocabulary, in the features
+def test_a_full_disk_leaves_no_half_cache(scene: Scene, tmp_path: Path, size: str) -> None:
+    result, left = on_small_disk(size, train_command(scene.corpus, Path("run"), Path("disk/cache")), tmp_path)
+    assert re.search(
+        r"error: disk/cache/\S+ cannot be written: No space left on device.*\n?.*--cache_dir", result.stderr
+    )
+    assert not [path for path in left if ".tmp-" in path]
+
+
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
     records = soak_resume.soak(tmp_path, {1: 12, 2: 8}, seed=4)
@@ -376,6 +413,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     for record in records.values():
         assert record.differing == []
         assert record.runs >= 1
-        assert {"building the cache", "saving", "training"} <= set(record.kills)
+    hit = {phase for record in records.values() for phase in record.kills}
+    assert {"building the cache", "saving", "training"} <= hit
     assert sum(record.hits() for record in records.values()) >= 20
     shutil.rmtree(tmp_path, ignore_errors=True)

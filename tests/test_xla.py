@@ -36,6 +36,7 @@ def test_the_ready_mask_is_the_models_own() -> None:
 def test_without_replicas_nothing_is_done() -> None:
     assert not xla.is_replica()
     assert xla.ordinal() == 0
+    assert xla.device_kind() is None
     with pytest.raises(KeyError), xla.ending_together():
         raise KeyError
     loader = torch.utils.data.DataLoader([1, 2])

@@ -29,7 +29,7 @@ class _Probe(TrainerCallback):
 
     def __init__(self) -> None:
         self.ordinal = runtime.global_ordinal()
-        self.told: dict[str, Any] = {"seeds": [], "steps": [], "epochs": [], "evaluations": []}
+        self.told: dict[str, Any] = {"seeds": [], "steps": [], "epochs": [], "evaluations": [], "predictions": []}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
         if os.environ.get("XLA_PROBE_FAIL") == str(self.ordinal):
@@ -63,7 +63,14 @@ class _Probe(TrainerCallback):
         self.told["epochs"].append({**self._counts(state), "weights": _digest(weights)})
         save_file(weights, self.folder / f"{self.ordinal}.safetensors")
 
+    def on_predict(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.told["predictions"].append(self._counts(state))
+        self._tell()
+
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell()
+
+    def _tell(self) -> None:
         (self.folder / f"{self.ordinal}.json").write_text(json.dumps(self.told))
 
     def _counts(self, state: Any) -> dict[str, int]:
