@@ -40,7 +40,8 @@ def main() -> None:
     if_it_is_ours = {"resuming": bool(resume_from), "overwrite": training_args.overwrite_output_dir}
     agreed(lambda: training_args.should_save and make_room(output_dir, **if_it_is_ours))
 
-    prepared = prepare(data_args, model_args)
+    with xla.one_at_a_time:
+        prepared = prepare(data_args, model_args)
     log_examples(prepared.features["train"], prepared.tokenizer)
     labels = prepared.features["train"].features["label"].names
     first = training_args.total_batch_size if training_args.fast_dev_run else None
