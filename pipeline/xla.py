@@ -20,7 +20,9 @@ from pipeline.errors import UserError
 
 GRACE = 10  # seconds in which the replicas may fail one after the other, all for the same reason
 
-one_at_a_time = threading.Lock()  # for what replicas that are threads of one process must not do at once
+# What replicas that are threads of one process must not do at once. Opening a dataset is such a thing (datasets 5.2,
+# `load_from_disk`): tqdm, which shows how that goes, takes its lock away from under the other thread.
+one_at_a_time = threading.Lock()
 
 
 def is_replica() -> bool:

@@ -66,7 +66,8 @@ def main() -> None:
     )
     agreed(lambda: training_args.should_save and room())
 
-    prepared = prepare(data_args, model_args)
+    with xla.one_at_a_time:
+        prepared = prepare(data_args, model_args)
     agreed(lambda: training_args.should_save and make_output_dir(output_dir))
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
     check_machines_agree({**arguments["data"], **arguments["model"], **arguments["training"], **same})
