@@ -51,6 +51,7 @@ class ResumableTrainer(transformers.Trainer):
         self.evaluation_due = False
         if resume_from_checkpoint and Path(resume_from_checkpoint, MANIFEST).is_file():
             self.evaluation_due = read_manifest(resume_from_checkpoint)["evaluation_due"]
+        self._check_all_begin_alike(resume_from_checkpoint)
         args = self.args
         self.agreement = Agreement(args.world_size, args.process_index, args.device.type, Path(args.output_dir))
         with deferred():
@@ -61,6 +62,18 @@ class ResumableTrainer(transformers.Trainer):
         if asked():
             raise Interrupted(f"Interrupted after the last step; the final evaluation is left. {GO_ON}")
         return outcome
+
+    def _check_all_begin_alike(self, checkpoint: str | None) -> None:
+        """On machines that do not share `output_dir`, each looks at a disk of its own; they would wait for ever."""
+        if not torch.distributed.is_initialized():
+            return
+        found = [None] * self.args.world_size
+        torch.distributed.all_gather_object(found, checkpoint and Path(checkpoint).name)
+        if len(set(found)) > 1:
+            raise UserError(
+                f"the processes begin from different checkpoints: {', '.join(map(str, found))}. Put --output_dir on a "
+                "disk that all machines share."
+            )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As Trainer's, without a trace in the random state.

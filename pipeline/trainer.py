@@ -121,7 +121,7 @@ class Trainer(ResumableTrainer):
     # Optimizer and schedule.
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        options = f"--optim {self.args.optim} --optim_args {self.args.optim_args}"
+        options = f"--optim {_plain(self.args.optim)} --optim_args {self.args.optim_args}"
         with blamed_on(options, TypeError, ValueError, ImportError):
             return super().create_optimizer(*args, **kwargs)
 
@@ -142,7 +142,7 @@ class Trainer(ResumableTrainer):
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The per-epoch ExponentialLR for `--lr_scheduler_type exponential`; Trainer's choice for any other name."""
         if self.args.lr_scheduler_type != EXPONENTIAL:
-            options = f"--lr_scheduler_type {self.args.lr_scheduler_type}"
+            options = f"--lr_scheduler_type {_plain(self.args.lr_scheduler_type)}"
             with blamed_on(f"{options} --lr_scheduler_kwargs {self.args.lr_scheduler_kwargs}", TypeError, ValueError):
                 return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
@@ -211,6 +211,10 @@ class Trainer(ResumableTrainer):
         labels = inputs.pop("labels")
         _, logits, _ = super().prediction_step(model, inputs, False, ignore_keys)
         return None, logits, labels
+
+
+def _plain(name: Any) -> str:
+    return getattr(name, "value", name)  # transformers turns the names that it knows into enums
 
 
 class _SetEpoch(TrainerCallback):

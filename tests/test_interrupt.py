@@ -294,6 +294,20 @@ def test_the_script_stops_and_goes_on(scene: Scene, number: int, code: int) -> N
 
 
 @pytest.mark.slow
+def test_a_signal_while_the_cache_is_built_leaves_nothing_half_built(scene: Scene) -> None:
+    cache = scene.folder / "cache-2"
+    process = scene.start("building", "--cache_dir", str(cache))
+    assert wait_for(lambda: soak_resume.being_built(cache), process)
+    process.terminate()
+    assert process.wait(timeout=120) == 143
+    assert not soak_resume.being_built(cache)
+    assert not (scene.folder / "building").exists()
+    log = scene.log("building").read_text(errors="replace")
+    assert "Traceback" not in log
+    assert "interrupted: Interrupted between the stages" in log
+
+
+@pytest.mark.slow
 def test_killing_the_launcher_stops_its_child(scene: Scene) -> None:
     process = scene.start("launched", launcher=ACCELERATE)
     assert wait_for(lambda: begun(scene.log("launched")), process)
