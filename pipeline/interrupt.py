@@ -180,11 +180,14 @@ class _FileBoard:
     def __init__(self, folder: Path) -> None:
         self.asking = folder / STOP_FILE
         self.path = folder / f".stop-at-{os.getppid()}"  # all replicas have one parent; an earlier run had another
+        for left_over in set(folder.glob(".stop-at-*")) - {self.path}:
+            left_over.unlink(missing_ok=True)
 
     def wanted(self) -> bool:
         return self.asking.exists()
 
     def propose(self, tick: int) -> int:
+        self.asking.unlink(missing_ok=True)  # or it would stop the next run too
         beside = self.path.with_name(f"{self.path.name}-{os.getpid()}-{threading.get_ident()}")
         beside.write_text(str(tick))
         with contextlib.suppress(FileExistsError):

@@ -186,6 +186,7 @@ def test_a_signal_between_the_stages_ends_at_once(signals) -> None:
 def test_processes_agree_on_a_moment_ahead_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replicas on one host, by the file: the one that is asked is a step behind, and all stop at the same tick."""
     monkeypatch.setattr(interrupt, "_asked", None)
+    (tmp_path / ".stop-at-1").write_text("2")  # of an earlier run
     replicas = [Agreement(3, index, "xla", tmp_path) for index in range(3)]
     stopped: dict[int, int] = {}
     for tick in range(1, 40):
@@ -195,6 +196,7 @@ def test_processes_agree_on_a_moment_ahead_of_all(tmp_path: Path, monkeypatch: p
             if index not in stopped and replicas[index].stop():
                 stopped[index] = tick
     assert stopped == {0: 21, 1: 21, 2: 21}
+    assert [path.name for path in tmp_path.iterdir()] == [f".stop-at-{os.getppid()}"]
 
 
 BUSY = """
