@@ -18,7 +18,7 @@ from pipeline.card import model_card
 from pipeline.checkpoint import checkpoint_to_resume, make_room
 from pipeline.features import log_examples, split_rows
 from pipeline.hub import check_size, destination_of
-from pipeline.launch import agreed, command, start_logging, use_all_cores
+from pipeline.launch import command, start_logging, use_all_cores
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
 from pipeline.prepare import prepare
@@ -36,9 +36,10 @@ def main() -> None:
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
-    destination = agreed(partial(destination_of, training_args))
-    if_it_is_ours = {"resuming": bool(resume_from), "overwrite": training_args.overwrite_output_dir}
-    agreed(lambda: training_args.should_save and make_room(output_dir, **if_it_is_ours))
+    destination = destination_of(training_args)
+    with training_args.main_process_first(desc="looking at the output folder"):
+        if training_args.should_save:
+            make_room(output_dir, resuming=bool(resume_from), overwrite=training_args.overwrite_output_dir)
 
     with xla.one_at_a_time:
         prepared = prepare(data_args, model_args)
