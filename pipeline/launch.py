@@ -27,27 +27,6 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0 and xla.ordinal() == 0
 
 
-def agreed(call: Callable[[], Any]) -> Any:
-    """Call what only rank 0 does in earnest, on every process, and fail on all if it failed on rank 0.
-
-    Raises:
-        UserError: as `call`. A process that went on alone would wait for the others without end.
-    """
-    from accelerate import PartialState
-    from accelerate.utils import broadcast_object_list
-
-    result = error = None
-    try:
-        result = call()
-    except UserError as failure:
-        error = str(failure)
-    if PartialState().num_processes > 1:
-        error = broadcast_object_list([error])[0] or error
-    if error is not None:
-        raise UserError(error)
-    return result
-
-
 def command(main: Callable[[], None]) -> Callable[[], None]:
     """Make `main` a command: a `UserError` becomes one message on stderr and exit code 2, with no traceback.
 

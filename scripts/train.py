@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.launch import (
-    agreed,
     be_interruptible,
     check_machines_agree,
     command,
@@ -56,19 +55,20 @@ def main() -> None:
     log_arguments(arguments)
     output_dir = Path(training_args.output_dir)
     resume_from = checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint)
-    destination = agreed(partial(destination_of, training_args))
-    room = partial(
-        make_room,
-        output_dir,
-        resuming=bool(resume_from),
-        overwrite=training_args.overwrite_output_dir,
-        auto=training_args.resume_from_checkpoint == "auto",
-    )
-    agreed(lambda: training_args.should_save and room())
+    destination = destination_of(training_args)
+    with training_args.main_process_first(desc="looking at the output folder"):
+        if training_args.should_save:
+            make_room(
+                output_dir,
+                resuming=bool(resume_from),
+                overwrite=training_args.overwrite_output_dir,
+                auto=training_args.resume_from_checkpoint == "auto",
+            )
 
     with xla.one_at_a_time:
         prepared = prepare(data_args, model_args)
-    agreed(lambda: training_args.should_save and make_output_dir(output_dir))
+    if training_args.should_save:
+        make_output_dir(output_dir)
     same = {"features": prepared.folder.name, "checkpoint": resume_from and Path(resume_from).name}
     check_machines_agree({**arguments["data"], **arguments["model"], **arguments["training"], **same})
     log_examples(prepared.features["train"], prepared.tokenizer)

@@ -9,7 +9,6 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from pipeline import launch, xla
-from pipeline.errors import UserError
 
 
 def test_the_ready_mask_is_the_models_own() -> None:
@@ -73,12 +72,3 @@ def test_only_the_first_process_logs(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "first" in logged
     assert "second" not in logged
     assert "third" in logged
-
-
-def test_what_fails_on_the_first_process_is_told_as_it_was() -> None:
-    def fail() -> None:
-        raise UserError("the folder holds a run")
-
-    with pytest.raises(UserError, match="the folder holds a run"):
-        launch.agreed(fail)
-    assert launch.agreed(lambda: 3) == 3
