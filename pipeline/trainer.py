@@ -56,7 +56,8 @@ class Trainer(ResumableTrainer):
         """A micro-batch's part in the mean cross-entropy of its update.
 
         `num_items_in_batch` counts the reviews of the whole update on all processes; Trainer multiplies the result by
-        the number of processes, since their gradients are averaged.
+        the number of processes, since their gradients are averaged; and by that of GPUs where one process feeds them
+        all, although the logits of all are here together (transformers 5.23, `compute_loss`).
         """
         total = F.cross_entropy(
             outputs.logits.float(),
@@ -65,7 +66,7 @@ class Trainer(ResumableTrainer):
             ignore_index=IGNORED_LABEL,
             label_smoothing=self.args.label_smoothing_factor,
         )
-        return total / num_items_in_batch
+        return total / num_items_in_batch / max(1, self.args.n_gpu)
 
     # Sharding.
 

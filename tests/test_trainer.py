@@ -155,6 +155,18 @@ def test_label_smoothing_is_heeded(make) -> None:
     assert logged(plain, "loss") != logged(smoothed, "loss")
 
 
+def test_several_gpus_in_one_process_do_not_multiply_the_loss(make, rows) -> None:
+    """nn.DataParallel hands the logits of all GPUs to the loss; without GPUs its arithmetic alone can be tried."""
+    trainer = make("padded", max_steps=1)
+    batch = trainer.data_collator(rows["train"].select(range(32)).to_list())
+    expected = F.cross_entropy(trainer.model(**{**batch, "labels": None}).logits, batch["labels"]).item()
+    for gpus in (0, 2):
+        trainer.args._n_gpu = gpus
+        assert trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=32).item() == pytest.approx(
+            expected
+        )
+
+
 @pytest.mark.parametrize("batching", ["packed", "padded"])
 def test_evaluation_counts_every_review_once(make, rows, batching: str) -> None:
     trainer = make(batching, per_device_eval_batch_size=16)  # 50 reviews: the last batch has 2
