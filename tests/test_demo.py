@@ -32,8 +32,8 @@ def counting(quickstart) -> Classifier:
     """A classifier that adds up `WEIGHTS`, and so carries its label by words that are known."""
     tokenizer = load_tokenizer(fetch_model(str(quickstart[1]), weights=False), LONGEST)
 
-    def compute(input_ids: np.ndarray, _: np.ndarray) -> np.ndarray:
-        texts = tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+    def compute(rows: list[dict]) -> np.ndarray:
+        texts = tokenizer.batch_decode([row["input_ids"] for row in rows], skip_special_tokens=True)
         scores = [sum(weight * text.count(word) for word, weight in WEIGHTS.items()) for text in texts]
         return np.array([[0, score] for score in scores], dtype=np.float32)
 
