@@ -9,18 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soak_resume
 from conftest import run
 from soak_resume import small_corpus, train_command
-from transformers import EvalPrediction
 
-from pipeline.arguments import METRICS, ModelArguments, parse_arguments
+from pipeline.arguments import ModelArguments, parse_arguments
 from pipeline.corpus import LABELS, LONGEST_LINE, fetch_corpus, read_corpus
 from pipeline.errors import UserError
 from pipeline.fetch import fetch_model
-from pipeline.metrics import scalars
 from pipeline.model import load_model, load_tokenizer
 
 HEADER = b"id\tdocument\tlabel\n"
@@ -286,12 +283,6 @@ def test_bad_values_name_their_option(name: str, value: str) -> None:
 def test_options_that_do_not_fit_are_named(flags: str, expected: str) -> None:
     with pytest.raises(UserError, match=re.escape(expected)):
         parse_arguments(flags.split())
-
-
-def test_the_metrics_that_may_choose_are_those_there_are() -> None:
-    numbers = scalars(EvalPrediction(np.eye(2), np.array([0, 1])), LABELS)
-    assert {name for name in numbers if name not in METRICS} == {f"f1_{label}" for label in LABELS}
-    assert set(METRICS) <= set(numbers)
 
 
 @pytest.mark.parametrize("overrides", ["x", "num_hidden_layers", "num_hidden_layers=x", "no_such=1", "hidden_size=33"])

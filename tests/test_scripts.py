@@ -115,7 +115,7 @@ def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--max_seq_lenght", "64"], "Did you mean max_seq_length?"),
+        (["--recipe", "quickstart", "--max_seq_lenght", "64"], "Did you mean max_seq_length?"),
         (["--recipe", "quickstart", "--max_seq_length", "500"], "--max_seq_length 500 is more than the 128 positions"),
         (
             ["--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", "toy"],
@@ -141,7 +141,7 @@ def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: lis
 
 
 def test_without_the_launcher_the_exit_code_is_2(tmp_path: Path) -> None:
-    result = run("train.py", "--gamma", "0", cwd=tmp_path)
+    result = run("train.py", "--recipe", "quickstart", "--gamma", "0", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: --gamma is 0.0")
 
