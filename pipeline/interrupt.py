@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted at once, heeded where nothing is lost.
+"""Ctrl-C, SIGTERM and SIGHUP: noted at once, heeded where nothing is lost.
 
 Before and after training a signal ends the process where it stands, by an exception, so that half-built folders go.
 While training, which `deferred()` encloses, it is only noted; the Trainer asks an `Agreement` after every step whether
@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP: the terminal was closed, or the shell that had it ended. Windows has none.
+SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))))
 SAME_KEYSTROKE_SECONDS = 1.0  # launchers pass on what the terminal has sent as well
 STOP_FILE = "stop"
 GO_ON = "To go on: the same command with --resume_from_checkpoint auto."
@@ -97,9 +98,10 @@ def _watch(reading: int, on_first: dict) -> None:
             continue
         if since is None:
             since = time.monotonic()
+            with contextlib.suppress(Exception):  # a process to be told may have ended by itself
+                on_first.get(number[0], lambda: None)()
             if _deferred:
                 _say("\nStopping after this step; writing a checkpoint. Ctrl-C again ends the run at once.\n")
-            on_first.get(number[0], lambda: None)()
         elif time.monotonic() - since > SAME_KEYSTROKE_SECONDS:
             # torchrun keeps the terminal's signals to itself and passes on the first one only; a second kills it.
             orphaned = "RANK" in os.environ and os.getppid() != parent

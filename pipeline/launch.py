@@ -59,9 +59,11 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def be_interruptible() -> None:
-    """Heed Ctrl-C and SIGTERM as `pipeline.interrupt` does, also where they reach the launcher alone."""
-    heed_signals({signal.SIGINT: _quiet_the_launcher})  # Ctrl-C reaches it as well, and it would show a traceback
-    if "RANK" in os.environ or _simple_launcher():
+    """Heed Ctrl-C, SIGTERM and SIGHUP as `pipeline.interrupt` does, also where they reach the launcher alone."""
+    launcher = _simple_launcher()
+    # Ctrl-C reaches it as well. It shows a traceback a quarter of a second later: no time to look for it then.
+    heed_signals({signal.SIGINT: launcher.terminate} if launcher else {})
+    if "RANK" in os.environ or launcher:
         follow_the_launcher()
 
 

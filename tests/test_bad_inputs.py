@@ -298,7 +298,7 @@ NARROWER = soak_resume.TINY.replace("=64", "=48")
 SCRIPT = {
     "option": (["--gamma", "0"], None, "--gamma is 0.0"),
     "deepspeed": (["--deepspeed", "nowhere.json"], None, "deepspeed"),
-    "unknown reporter": (["--report_to", "nonsense"], None, "nonsense is not supported"),
+    "unknown reporter": (["--report_to", "nonsense"], None, "--report_to is nonsense; expected none, all, or"),
     "optimizer that is not installed": (["--optim", "galore_adamw"], None, "--optim galore_adamw"),
     "arguments of the optimizer": (["--optim", "adamw_torch", "--optim_args", "x"], None, "--optim_args x"),
     "corpus": ([], "corpus", "ratings_train.txt, line 4: has 2 column"),

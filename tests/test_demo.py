@@ -293,7 +293,7 @@ def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
 
     urls = requested(browser)
     assert any(url.startswith(f"{address}/") for url in urls)
-    # chrome: is what the browser is itself made of, at times logged as its window opens.
-    local = (f"{address}/", f"blob:{address}/", "data:", "chrome:")
+    # chrome: and chrome-untrusted: are what the browser is itself made of, at times logged as its window opens.
+    local = (f"{address}/", f"blob:{address}/", "data:", "chrome:", "chrome-untrusted:")
     assert {url for url in urls if not url.startswith(local)} == set()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
