@@ -45,12 +45,14 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             if is_main_process() or not xla.is_replica():  # what replicas have to say is the same
                 sys.stderr.write(f"\nerror: {error}\n")
             _quiet_the_launcher()
-            _quiet_torchrun()
+            _quiet_torchrun(signal.SIGUSR1)
             sys.exit(EXIT_USER_ERROR)
         except Interrupted as stop:
+            _leave_it_to_the_first_process()
             if is_main_process():
                 sys.stderr.write(f"\ninterrupted: {stop}\n")
             _quiet_the_launcher()
+            _quiet_torchrun(signal.SIGUSR2)
             sys.exit(stop.code)
         except KeyboardInterrupt:  # Ctrl-C reaches the launcher as well, which says so in its own way
             sys.exit(EXIT_INTERRUPTED)
@@ -93,12 +95,18 @@ def _quiet_the_launcher() -> None:
         launcher.terminate()
 
 
-def _quiet_torchrun() -> None:
+def _leave_it_to_the_first_process() -> None:
+    """Wait to be ended by this machine's first process, which has most likely the same to say."""
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        time.sleep(PATIENCE)
+
+
+def _quiet_torchrun(number: int) -> None:
     """End this machine's run, if `accelerate launch` runs torchrun within itself, before that buries our message.
 
     It would end the other processes, report on each and raise ChildFailedError (accelerate 1.15, commands/launch.py,
-    `multi_gpu_launcher`). It answers the usual signals with a traceback as well, so it gets another one; its exit code
-    is then 138.
+    `multi_gpu_launcher`). It answers the usual signals with a traceback as well, so it gets another one: its exit code
+    is then 138 (SIGUSR1) for a mistake and 140 (SIGUSR2) for an interruption.
     """
     launcher = _launcher()
     if launcher is None or "RANK" not in os.environ:
@@ -107,7 +115,7 @@ def _quiet_torchrun() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process is about to end as it is
     for process in others:  # first, or they would hear of the launcher's end
         process.kill()
-    launcher.send_signal(signal.SIGUSR1)
+    launcher.send_signal(number)
 
 
 def machines() -> int:
