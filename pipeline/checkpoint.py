@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, disk_trouble
-from pipeline.launch import is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def checkpoint_to_resume(output_dir: str | Path, wish: str | None) -> str | None
         if not problems:
             logger.info("Resuming from %s.", folder)
             return str(folder)
-        _warn("Passing over %s: %s.", folder, "; ".join(problems))
+        logger.warning("Passing over %s: %s.", folder, "; ".join(problems))
     logger.info("No whole checkpoint in %s; starting anew.", output_dir)
     return None
 
@@ -194,10 +193,10 @@ def check_settings(checkpoint: str, about: dict[str, Any], *, allow_changed: boo
             "  To start anew:             --output_dir ANOTHER_FOLDER"
         )
     if lines:
-        _warn("Going on from %s with other settings:\n%s", checkpoint, "\n".join(lines))
+        logger.warning("Going on from %s with other settings:\n%s", checkpoint, "\n".join(lines))
     for name, noun in ROUNDING.items():
         if then.get(name) != about.get(name):
-            _warn(
+            logger.warning(
                 "%s was written with %s %s, now %s: the order of the reviews, weights, optimizer and schedule go on "
                 "where they were, but not bit for bit (dropout draws other numbers, or sums are rounded otherwise).",
                 *(checkpoint, noun, then.get(name), about.get(name)),
@@ -264,12 +263,6 @@ def make_room(output_dir: str | Path, *, resuming: bool, overwrite: bool, auto: 
     for checkpoint in earlier:
         shutil.rmtree(checkpoint, ignore_errors=True)
     (folder / RESULTS).unlink(missing_ok=True)
-
-
-def _warn(text: str, *values: Any) -> None:
-    """Once, although every process looks at the checkpoints."""
-    if is_main_process():
-        logger.warning(text, *values)
 
 
 def _checkpoints(output_dir: str | Path) -> list[Path]:

@@ -39,9 +39,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except UserError as error:
-            if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                time.sleep(PATIENCE)  # the machine's first process has most likely the same to say, and ends this one
+            _leave_it_to_the_first_process()
             if is_main_process() or not xla.is_replica():  # what replicas have to say is the same
                 sys.stderr.write(f"\nerror: {error}\n")
             _quiet_the_launcher()
@@ -98,6 +96,7 @@ def _quiet_the_launcher() -> None:
 def _leave_it_to_the_first_process() -> None:
     """Wait to be ended by this machine's first process, which has most likely the same to say."""
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(PATIENCE)
 
 
