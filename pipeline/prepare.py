@@ -10,7 +10,7 @@ from datasets import DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.arguments import QUICKSTART, DataArguments, ModelArguments
-from pipeline.corpus import CorpusFiles, fetch_corpus, read_corpus
+from pipeline.corpus import CorpusFiles, fetch_corpus, read_blocks
 from pipeline.errors import UserError, call_all
 from pipeline.features import default_cache_dir, load_features
 from pipeline.fetch import ModelFiles, fetch_model
@@ -71,7 +71,7 @@ def prepare(data: DataArguments, model: ModelArguments) -> Prepared:
         ) from error
     tokenizer = load_tokenizer(model_files, data.max_seq_length)
     features, folder = load_features(
-        partial(read_corpus, corpus_files),
+        partial(read_blocks, corpus_files),
         corpus_files.sha256,
         tokenizer,
         data.max_seq_length,

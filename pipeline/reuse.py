@@ -54,5 +54,5 @@ def load_features(
     files = corpus.fetch_corpus(root_dir, official_only=official_only)
     tokenizer = load_tokenizer(fetch_model(model, weights=False), max_seq_length)
     return features.load_features(
-        partial(corpus.read_corpus, files), files.sha256, tokenizer, max_seq_length, cache_dir=cache_dir
+        partial(corpus.read_blocks, files), files.sha256, tokenizer, max_seq_length, cache_dir=cache_dir
     )[0]

@@ -10,13 +10,15 @@ a process of its own, so that each has its own peak of memory; rounds are interl
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from pipeline.arguments import TrainingArguments
 from pipeline.batching import PaddingCollator, TokenRows, make_collator
-from pipeline.corpus import LABELS, fetch_corpus, read_corpus
+from pipeline.corpus import LABELS, OFFICIAL, fetch_corpus, read_corpus
+from pipeline.errors import UserError
 from pipeline.fetch import fetch_model
 from pipeline.launch import command, start_logging
 from pipeline.model import load_model, load_tokenizer
@@ -46,6 +49,16 @@ WAYS = {
     "d": "Trainer, grouped by length",
     "e": "this project",
 }
+PREPARING = {
+    "tutorial": "all padded to 128, in lists, pickled",
+    "encode_batch": "the tokenizers library alone",
+    "encode_batch_fast": "its variant without offsets alone",
+    "cold": "this project, the first time",
+    "warm": "this project, ever after",
+}
+AT_ONCE = 1000  # texts that the library is given at once
+GROWTH = (1, 4, 16)
+LAUNCH = (str(Path(sys.executable).with_name("accelerate")), "launch")
 
 
 @dataclass(frozen=True)
@@ -269,9 +282,16 @@ def show_training(result: dict[str, Any]) -> None:
 
 def prepare(way: str, folder: str, settings: Settings) -> dict[str, float]:
     """Make the features of both splits, or open them where they are."""
-    if way == "tutorial":
-        files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
-        tokenizer = load_tokenizer(fetch_model(settings.config, weights=False), LONGEST)
+    files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
+    tokenizer = load_tokenizer(fetch_model(settings.config, weights=False), LONGEST)
+    if way in ("encode_batch", "encode_batch_fast"):
+        texts = [text for rows in read_corpus(files).values() for text in rows["text"]]
+        tokenizer.backend_tokenizer.enable_truncation(LONGEST)
+        encode = getattr(tokenizer.backend_tokenizer, way)
+        started = time.perf_counter()
+        for start in range(0, len(texts), AT_ONCE):
+            encode(texts[start : start + AT_ONCE])
+    elif way == "tutorial":
         started = time.perf_counter()
         for split, rows in read_corpus(files).items():
             encoded = tokenizer(rows["text"][:], max_length=LONGEST, padding="max_length", truncation=True)
@@ -289,7 +309,7 @@ def prepare(way: str, folder: str, settings: Settings) -> dict[str, float]:
 
 
 def preparing_part(settings: Settings, rounds: int) -> dict[str, Any]:
-    seen: dict[str, list[dict]] = {"tutorial": [], "cold": [], "warm": []}
+    seen: dict[str, list[dict]] = {way: [] for way in PREPARING}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}: preparing the data", flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -306,15 +326,81 @@ def preparing_part(settings: Settings, rounds: int) -> dict[str, Any]:
 
 
 def show_preparing(result: dict[str, Any]) -> None:
-    names = {
-        "tutorial": "all padded to 128, in lists, pickled",
-        "cold": "this project, the first time",
-        "warm": "this project, ever after",
-    }
     print(f"\n{'preparing both splits':<44}{'seconds':>10}{'spread':>16}{'MB':>7}")
     for way, row in result.items():
         spread = "{:.2f}-{:.2f}".format(*row["spread"])
-        print(f"{names[way]:<44}{row['seconds']:>10.2f}{spread:>16}{row['memory_mb']:>7.0f}")
+        print(f"{PREPARING[way]:<44}{row['seconds']:>10.2f}{spread:>16}{row['memory_mb']:>7.0f}")
+
+
+# Preparing more of it.
+
+
+def growing_part(settings: Settings, rounds: int) -> dict[str, Any]:
+    """Seconds and peak memory of making and of opening the features of the corpus, repeated."""
+    result = {}
+    for times in GROWTH:
+        print(f"preparing the corpus {times} times over", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            grown = replace(settings, corpus_root_dir=str(_repeat(settings.corpus_root_dir, times, Path(folder))))
+            result[str(times)] = {way: alone(prepare, way, folder, grown) for way in ("cold", "warm")}
+    return result
+
+
+def _repeat(root_dir: str, times: int, folder: Path) -> Path:
+    files = fetch_corpus(root_dir, official_only=False, download=False)
+    (folder / "nsmc").mkdir()
+    for file in OFFICIAL.values():
+        header, rows = (files.root_dir / "nsmc" / file.name).read_bytes().split(b"\n", 1)
+        with open(folder / "nsmc" / file.name, "wb") as copy:
+            copy.write(header + b"\n")
+            for _ in range(times):
+                copy.write(rows.removesuffix(b"\n") + b"\n")
+    return folder
+
+
+def show_growing(result: dict[str, Any]) -> None:
+    print(f"\n{'the corpus so many times over':<44}{'making s':>10}{'MB':>7}{'opening s':>11}{'MB':>7}")
+    for times, row in result.items():
+        cold, warm = row["cold"], row["warm"]
+        print(
+            f"{times:<44}{cold['seconds']:>10.2f}{cold['memory_mb']:>7.0f}"
+            f"{warm['seconds']:>11.2f}{warm['memory_mb']:>7.0f}"
+        )
+
+
+# Starting up.
+
+
+def starting_part(settings: Settings, rounds: int) -> dict[str, list[float]]:
+    """Seconds from the command to the start and to the end of the first step, the features being there already."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder, "cache")
+        alone(prepare, "cold", str(cache), settings)
+        where = ["--model_name_or_path", settings.config, "--from_scratch", "--cache_dir", str(cache)]
+        where += ["--corpus_root_dir", settings.corpus_root_dir, "--allow_modified_corpus"]
+        options = ["--max_steps", "1", "--output_dir", str(Path(folder, "run")), "--overwrite_output_dir"]
+        command = [*LAUNCH, str(Path(__file__).with_name("train.py")), *where, *options]
+        seen: dict[str, list[float]] = {"first step begins": [], "first step is done": []}
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}: starting up", flush=True)
+            started, text = time.perf_counter(), ""
+            with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as run:
+                for mark, seconds in zip(("0/1 [", "1/1 ["), seen.values(), strict=True):
+                    while mark not in text:
+                        read = os.read(run.stderr.fileno(), 4096).decode(errors="replace")
+                        if not read:
+                            raise UserError(f"the training that was to be timed ended too early:\n{text[-2000:]}")
+                        text += read
+                    seconds.append(time.perf_counter() - started)
+                run.kill()
+        return seen
+
+
+def show_starting(result: dict[str, list[float]]) -> None:
+    print(f"\n{'accelerate launch scripts/train.py, until':<44}{'seconds':>10}{'spread':>16}")
+    for name, seconds in result.items():
+        spread = f"{min(seconds):.2f}-{max(seconds):.2f}"
+        print(f"{name:<44}{statistics.median(seconds):>10.2f}{spread:>16}")
 
 
 # Prediction.
@@ -394,6 +480,8 @@ def _measured(measure: Callable, *arguments: Any) -> Any:
 PARTS = {
     "train": (training_part, show_training),
     "prepare": (preparing_part, show_preparing),
+    "grow": (growing_part, show_growing),
+    "start": (starting_part, show_starting),
     "predict": (predicting_part, show_predicting),
 }
 

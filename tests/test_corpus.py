@@ -14,7 +14,7 @@ import pytest
 from conftest import write_corpus
 
 from pipeline import corpus
-from pipeline.corpus import OFFICIAL, OfficialFile, check_layout, fetch_corpus, read_corpus, undo_csv
+from pipeline.corpus import OFFICIAL, OfficialFile, check_layout, fetch_corpus, read_blocks, read_corpus, undo_csv
 from pipeline.errors import UserError
 
 ROWS = [("재밌다", 1), ("", 0), ('"""""""최고다."""" 라고 했다"""', 1), ("탭 없는 문장  ", 0)]
@@ -47,14 +47,52 @@ def test_text_is_what_the_reviewer_wrote(tmp_path: Path, capfd: pytest.CaptureFi
     assert data["train"].features["label"].names == ["부정", "긍정"]
     assert (data["train"].num_rows, data["test"].num_rows) == (4, 1)
     assert not files.official
-    assert capfd.readouterr().out == ""  # Korpora's banner stays off stdout
+    assert capfd.readouterr().out == ""
 
 
-def test_korpora_is_left_as_it_was(tmp_path: Path) -> None:
-    from Korpora.korpus_nsmc import NSMC_FETCH_INFORMATION
+def rows_of_korpora(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[str, int]]]:
+    """What Korpora's own reader gives of files that are in place."""
+    from Korpora import korpus_nsmc
 
-    read_corpus(fetch_corpus(write_corpus(tmp_path, ROWS, ROWS), official_only=False))
-    assert all(entry["url"].startswith("https://raw.githubusercontent.com/") for entry in NSMC_FETCH_INFORMATION)
+    monkeypatch.setattr(korpus_nsmc, "fetch_nsmc", lambda *_: None)  # it would open the URL all the same
+    korpus = korpus_nsmc.NSMCKorpus(root_dir=str(root))
+    return {
+        split: list(zip(map(undo_csv, data.texts), data.labels, strict=True))
+        for split, data in (("train", korpus.train), ("test", korpus.test))
+    }
+
+
+def rows_of_ours(root: Path) -> dict[str, list[tuple[str, int]]]:
+    data = read_corpus(fetch_corpus(root, official_only=False))
+    return {split: list(zip(rows["text"], rows["label"], strict=True)) for split, rows in data.items()}
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_rows_are_those_of_korpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line_end: str) -> None:
+    """For all that Arrow's reader could take for something else: quotes, nothing, numbers, spaces, escapes."""
+    odd = [
+        *"# ' 1 NA null nan true 2022-01-01 a,b;c|d é e\u0301 \u200b \ufeff중간 👍🏽 \\ \\t".split(" "),
+        *'" "" "한'.split(" "),
+    ]
+    odd += ["", " ", "  앞뒤  ", '"한 겹"', '홀로 " 선', "\u2028", "\x0b", "\x85", "가" * 40_000]
+    root = write_corpus(tmp_path, [(text, number % 2) for number, text in enumerate(odd * 30)], ROWS)
+    for path in (root / "nsmc").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", line_end.encode()))
+    ours = rows_of_ours(root)
+    assert ours == rows_of_korpora(root, monkeypatch)
+    assert len(ours["train"]) == 30 * len(odd)
+
+
+def test_rows_of_the_official_files_are_those_of_korpora(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rows_of_ours(official) == rows_of_korpora(official, monkeypatch)
+
+
+def test_a_file_is_read_in_blocks_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 1000)
+    root = write_corpus(tmp_path, [(f"리뷰 {number}", 1) for number in range(5000)], ROWS)
+    blocks = [len(rows) for rows in read_blocks(fetch_corpus(root, official_only=False))["train"]]
+    assert sum(blocks) == 5000
+    assert max(blocks) < 200
 
 
 def test_a_modified_corpus_is_refused_with_the_figures(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ import os
 import shutil
 import signal
 import time
+import weakref
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
-from datasets import DatasetDict, load_from_disk
+from datasets import Dataset, load_from_disk
 from transformers import AutoTokenizer
 
 from pipeline.build_once import build_once
-from pipeline.corpus import fetch_corpus, read_corpus
+from pipeline.corpus import COLUMNS, fetch_corpus, read_blocks
 from pipeline.errors import UserError
 from pipeline.features import hold_out, load_features, log_examples, tokenize
 
@@ -35,9 +38,9 @@ def load(toy_corpus: Path, tokenizer, tmp_path: Path):
     given = {"tokenizer": tokenizer, "max_seq_length": 16, "cache_dir": tmp_path / "cache"}
 
     def load(read=None, **changes: object):
-        return load_features(read or partial(read_corpus, files), files.sha256, **{**given, **changes})
+        return load_features(read or partial(read_blocks, files), files.sha256, **{**given, **changes})
 
-    load.read = partial(read_corpus, files)
+    load.read = partial(read_blocks, files)
     return load
 
 
@@ -50,6 +53,62 @@ def test_rows(load, tokenizer) -> None:
     assert max(map(len, features["train"]["input_ids"])) <= 16
     assert min(map(len, features["train"]["input_ids"])) < 16  # not padded
     assert load_from_disk(folder)["train"][8] == row  # another experiment needs nothing of ours
+
+
+@pytest.mark.parametrize("length", [3, 7, 128])
+def test_ids_are_those_of_the_tokenizer_called_as_usual(tokenizer, length: int) -> None:
+    texts = [
+        "",
+        " ",
+        "[SEP] 안 [MASK]",
+        "가" * 300,
+        "x" * 200,
+        "ㅋㅋㅋ 재밌다!!",
+        "é e\u0301 Ａ",
+        "👍🏽",
+        "\u200b",
+        "영화 " * 200,
+    ]
+    rows = Dataset.from_dict({"text": texts * 500, "label": [0] * 5000}, features=COLUMNS)
+    (ours,) = tokenize([rows], tokenizer, length)
+    usual = tokenizer(texts, truncation=True, max_length=length)["input_ids"]
+    assert ours["input_ids"][:] == usual * 500
+    assert ours["text"][:] == texts * 500
+
+
+def test_the_tokenizer_is_left_as_it_was(tokenizer) -> None:
+    before = tokenizer.backend_tokenizer.to_str()
+    list(tokenize([Dataset.from_dict({"text": ["재밌다"], "label": [0]}, features=COLUMNS)], tokenizer, 5))
+    assert tokenizer.backend_tokenizer.to_str() == before
+
+
+def test_memory_holds_a_block_and_not_the_corpus(load) -> None:
+    """However many blocks there are, at most the one at work and the one before it are alive."""
+    blocks: list[weakref.ref] = []
+    most = 0
+
+    def block(number: int) -> Dataset:
+        nonlocal most
+        rows = Dataset.from_dict({"text": [f"리뷰 {number}"] * 10, "label": [0] * 10}, features=COLUMNS)
+        blocks.append(weakref.ref(rows))
+        most = max(most, sum(reference() is not None for reference in blocks))
+        return rows
+
+    features, _ = load(read=lambda: {split: map(block, range(20)) for split in ("train", "test")})
+    assert features.num_rows == {"train": 200, "test": 200}
+    assert features["test"][-1]["text"] == "리뷰 19"
+    assert most <= 2
+
+
+def test_a_corpus_that_fails_half_way_leaves_nothing(load, tmp_path: Path) -> None:
+    def read():
+        yield from (Dataset.from_dict({"text": ["가"], "label": [0]}, features=COLUMNS) for _ in range(3))
+        raise OSError("the disk is gone")
+
+    with pytest.raises(UserError, match="the disk is gone"):
+        load(read=lambda: {"train": read(), "test": read()})
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+    assert not datasets.are_progress_bars_disabled()
 
 
 def test_truncation_keeps_both_ends(load, tokenizer) -> None:
@@ -90,7 +149,7 @@ def test_key_follows_the_corpus(load, toy_corpus: Path, tokenizer, tmp_path: Pat
     path = toy_corpus / "nsmc" / "ratings_test.txt"
     path.write_text(path.read_text().replace("재밌다", "재밋다"))
     files = fetch_corpus(toy_corpus, official_only=False)
-    other = load_features(partial(read_corpus, files), files.sha256, tokenizer, 16, cache_dir=tmp_path / "cache")[1]
+    other = load_features(partial(read_blocks, files), files.sha256, tokenizer, 16, cache_dir=tmp_path / "cache")[1]
     assert other != folder
 
 
@@ -177,7 +236,7 @@ def test_features_of_eight_processes_are_built_once(load, tmp_path: Path) -> Non
     shutil.rmtree(folder.parent)
 
     def work() -> None:
-        def read() -> DatasetDict:
+        def read() -> dict[str, Iterator[Dataset]]:
             with open(tmp_path / "counter", "a") as file:
                 file.write("read\n")
             return load.read()
@@ -244,9 +303,7 @@ def test_examples_are_logged_as_the_tutorial_does(load, tokenizer, caplog: pytes
 
 def test_kcbert_ids(kcbert: Path, official: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(kcbert)
-    rows = tokenize(
-        DatasetDict({"train": read_corpus(fetch_corpus(official))["train"].select(range(20))}), tokenizer, 128
-    )["train"]
+    rows = next(tokenize([next(read_blocks(fetch_corpus(official))["train"]).select(range(20))], tokenizer, 128))
     ids = dict(zip(rows["text"], rows["input_ids"], strict=True))
     assert ids["아 더빙.. 진짜 짜증나네요 목소리"] == [2, 2170, 832, 5045, 17, 17, 7992, 29734, 4040, 10720, 3]
     assert ids["너무재밓었다그래서보는것을추천한다"] == [

@@ -66,7 +66,8 @@ class SignalAt(TrainerCallback):
 def make(tmp_path: Path, toy_corpus: Path, quickstart):
     """A Trainer of a small model with dropout: five updates an epoch, an evaluation of four batches."""
     corpus = read_corpus(fetch_corpus(toy_corpus, official_only=False))
-    features = tokenize(corpus, AutoTokenizer.from_pretrained(quickstart[1]), 32)
+    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
+    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
     rows = {split: data.select_columns(["input_ids", "label"]) for split, data in features.items()}
 
     def make(name: str, *callbacks: TrainerCallback, **options: object) -> Trainer:

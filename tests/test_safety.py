@@ -20,7 +20,7 @@ from pipeline.arguments import TrainingArguments
 from pipeline.batching import PaddingCollator
 from pipeline.build_once import build_once, trusted_place
 from pipeline.checkpoint import damage, read_manifest, seal
-from pipeline.corpus import LABELS, fetch_corpus, read_corpus
+from pipeline.corpus import LABELS, fetch_corpus, read_blocks, read_corpus
 from pipeline.errors import UserError
 from pipeline.features import load_features, tokenize
 from pipeline.fetch import fetch_model
@@ -107,7 +107,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, quickstart):
     """A way to make a Trainer, and the checkpoint that one left."""
     folder = tmp_path_factory.mktemp("trained")
     corpus = read_corpus(fetch_corpus(small_corpus(folder), official_only=False))
-    features = tokenize(corpus, AutoTokenizer.from_pretrained(quickstart[1]), 32)
+    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
+    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
 
     def make(output: Path) -> Trainer:
         set_seed(7)
@@ -208,7 +209,7 @@ def test_a_hub_cannot_write_outside_its_cache(tmp_path: Path, model_dir: Path, e
 def features_of(cache: Path, quickstart, root: Path):
     corpus = fetch_corpus(root, official_only=False)
     tokenizer = load_tokenizer(fetch_model(str(quickstart[1]), weights=False), 32)
-    return load_features(partial(read_corpus, corpus), corpus.sha256, tokenizer, 32, cache_dir=cache)
+    return load_features(partial(read_blocks, corpus), corpus.sha256, tokenizer, 32, cache_dir=cache)
 
 
 def test_a_cache_holds_data_only_and_no_one_else_can_write_in_it(tmp_path: Path, quickstart) -> None:

@@ -27,7 +27,8 @@ from pipeline.trainer import Trainer
 def rows(toy_corpus: Path, quickstart):
     """Features of 150 + 50 toy reviews: five updates of 32 an epoch, the last of them of 22."""
     corpus = read_corpus(fetch_corpus(toy_corpus, official_only=False))
-    features = tokenize(corpus, AutoTokenizer.from_pretrained(quickstart[1]), 32)
+    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
+    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
     return {split: data.select_columns(["input_ids", "label"]) for split, data in features.items()}
 
 
