@@ -18,11 +18,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from pipeline.model import first_position
 
-try:  # torch 2.10 and later
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    varlen_attn = None
-
 ATTENTION = "packed"  # our name among transformers' attention functions
 # Classifiers whose layers have the same parts by the same names, and whose heads read the first token alone.
 SUPPORTED = ("BertForSequenceClassification", "ElectraForSequenceClassification", "RobertaForSequenceClassification")
@@ -37,6 +32,11 @@ class Layout:
     """
 
     runs: tuple[tuple[int, int], ...]
+
+    @property
+    def shortest(self) -> int:
+        """Length of the shortest review in tokens."""
+        return self.runs[0][0]
 
     @property
     def longest(self) -> int:
@@ -154,12 +154,7 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     first_only = query.shape[2] != key.shape[2]
-    if query.device.type != "cuda":
-        attend = _by_runs
-    elif varlen_attn and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
-        attend = _by_flash_attention
-    else:  # float32, or dropout, neither of which varlen_attn has (torch 2.13)
-        attend = _by_mask
+    attend = _by_nested if query.device.type == "cuda" else _by_runs
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # [1, tokens, heads, size]
     return attend(query, key, value, layout, boundaries, first_only, dropout, scaling), None
 
@@ -182,22 +177,24 @@ def _by_runs(query, key, value, layout, boundaries, first_only, dropout, scaling
     return torch.cat(contexts).unsqueeze(0)
 
 
-def _by_flash_attention(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
-    """One kernel for the whole row, which is told where reviews begin."""
-    starts = torch.arange(len(boundaries), dtype=torch.int32, device=boundaries.device) if first_only else boundaries
-    longest = 1 if first_only else layout.longest
-    tensors = (tensor.squeeze(0) for tensor in (query, key, value))
-    return varlen_attn(*tensors, starts, boundaries, longest, layout.longest, scale=scaling).unsqueeze(0)
+def _by_nested(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+    """One kernel for the whole row, which is told where reviews begin: torch's attention of nested tensors. It takes
+    the variable-length kernel that the numbers allow: flash in 16 bits, the memory-efficient one in 32, both with
+    dropout, which `torch.nn.attention.varlen` has not (2.13).
+    """
+    starts = torch.arange(len(boundaries), dtype=boundaries.dtype, device=boundaries.device)
 
+    def nest(tensor: torch.Tensor, one_each: bool) -> torch.Tensor:
+        # The lengths are told, or else the host would wait for the device to say them.
+        lengths = {"min_seqlen": 1, "max_seqlen": 1}
+        if not one_each:
+            lengths = {"min_seqlen": layout.shortest, "max_seqlen": layout.longest}
+        offsets = starts if one_each else boundaries
+        return torch.nested.nested_tensor_from_jagged(tensor.squeeze(0), offsets, **lengths).transpose(1, 2)
 
-def _by_mask(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
-    """One kernel for the whole row and a mask of who may look at whom, [queries, tokens]."""
-    tokens = torch.arange(key.shape[1], device=key.device)
-    reviews = torch.bucketize(tokens, boundaries[1:], right=True)  # the review that each token is of
-    of_queries = torch.arange(query.shape[1], device=key.device) if first_only else reviews
-    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
-    mask = of_queries[:, None] == reviews[None, :]
-    return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling).transpose(1, 2)
+    nested = (nest(query, first_only), nest(key, False), nest(value, False))
+    context = F.scaled_dot_product_attention(*nested, dropout_p=dropout, scale=scaling)
+    return context.transpose(1, 2).values().unsqueeze(0)
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

@@ -13,6 +13,8 @@ from pipeline import packing
 from pipeline.batching import PackingCollator, PaddingCollator
 from pipeline.packing import accept_packed, can_pack
 
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype")
+
 KINDS = ["Bert", "Electra", "Roberta"]
 # Lengths that repeat, that stand alone, and that are in no order; the shortest a review can have, and a filler's.
 LENGTHS = (5, 9, 2, 5, 1, 30, 9, 9, 17)
@@ -36,13 +38,16 @@ def outcome(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str
     return logits.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize("way", ["_by_runs", "_by_mask"])
+@pytest.fixture(params=["_by_runs", "_by_nested"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Either way of attention; that of nested tensors is for CUDA, but runs anywhere."""
+    monkeypatch.setattr(packing, "_by_runs", getattr(packing, request.param))
+    return request.param
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_gradients_are_those_of_padding(
-    kind: str, dtype: torch.dtype, tolerance: float, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packing, "_by_runs", getattr(packing, way))  # _by_mask is for CUDA, but runs anywhere
+def test_logits_and_gradients_are_those_of_padding(kind: str, dtype: torch.dtype, tolerance: float, way: str) -> None:
     torch.manual_seed(0)
     padded = small_classifier(kind).to(dtype)
     packed = copy.deepcopy(padded)
@@ -57,7 +62,7 @@ def test_logits_and_gradients_are_those_of_padding(
 
 
 @pytest.mark.parametrize("lengths", [(7,), (1, 1, 1), (6, 6, 6, 6)])
-def test_batches_at_the_edge(lengths: tuple[int, ...]) -> None:
+def test_batches_at_the_edge(lengths: tuple[int, ...], way: str) -> None:
     """One review; reviews of one token, where first tokens are all there is; all of one length."""
     torch.manual_seed(0)
     padded = small_classifier("Bert").double()
@@ -85,7 +90,7 @@ def test_ordinary_batches_are_read_as_before_and_the_saved_model_is_ordinary(kin
     assert torch.equal(loaded(**batch).logits, expected)
 
 
-def test_dropout_is_heeded_in_every_layer() -> None:
+def test_dropout_is_heeded_in_every_layer(way: str) -> None:
     """That of attention, too, which is the only one here."""
     torch.manual_seed(0)
     model = small_classifier("Bert", attention_probs_dropout_prob=0.5).train()
