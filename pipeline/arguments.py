@@ -161,6 +161,10 @@ class TrainingArguments(transformers.TrainingArguments):
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Several processes: look at every step for weights that it does not use."}
     )
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={"help": "Log the mean of the other losses instead of one that is not finite; a GPU waits for it."},
+    )
     logging_steps: float = field(default=50, metadata={"help": "Log every so many updates."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where curves go: tensorboard, wandb, none, ..."})
     push_to_hub: bool = field(default=False, metadata={"help": "Push the finished model; needs hub_model_id."})
@@ -199,11 +203,14 @@ class TrainingArguments(transformers.TrainingArguments):
         for name in chosen:
             setattr(self, name, ours[name][1])
         self.use_cpu = self.use_cpu or processes_meet_on_the_cpu()
+        said_how_to_load = self.accelerator_config is not None
         super().__post_init__()
         for name, mine in chosen.items():
             setattr(self, name, mine)
         # Pinned memory serves copies to a GPU; without one torch warns of it on every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        if not said_how_to_load:
+            self.accelerator_config.non_blocking = self.dataloader_pin_memory  # copies that the host need not wait for
         xla.settle(self)
         self._share_out_the_batch()
         self._settle_the_seed()

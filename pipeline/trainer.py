@@ -185,6 +185,17 @@ class Trainer(ResumableTrainer):
         update = self.state.global_step % self.updates_per_epoch
         return list(islice(epoch_iterator, num_batches)), order.reviews_of(update)
 
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """The norm of the gradients, where it will be logged or has been computed for clipping.
+
+        Trainer computes it at every update, and multiplies every gradient by 1 to that end (transformers 5.23).
+        """
+        args, state, update = self.args, self.state, self.state.global_step + 1
+        first = args.logging_first_step and update == 1
+        by_steps = args.logging_strategy == "steps"
+        due = first or not by_steps or update % state.logging_steps == 0 or update >= state.max_steps
+        return super()._get_grad_norm(model, grad_norm) if due or grad_norm is not None else None
+
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         return xla.with_ready_mask(inputs, self.model.dtype) if self.args.device.type == "xla" else inputs

@@ -1,5 +1,6 @@
 """The Trainer subclass against the arithmetic it stands for: a plain loop, and itself split up in every way."""
 
+import math
 import shutil
 from functools import partial
 from pathlib import Path
@@ -228,3 +229,22 @@ def test_two_processes_resume_the_same_rows(tmp_path: Path, toy_corpus: Path, tw
     train_small(tmp_path, two_processes, toy_corpus, "stopped", *flags, "--resume_from_checkpoint", "auto")
     again = load_file(tmp_path / "stopped" / "checkpoint-12" / "model.safetensors")
     assert all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+def test_the_norm_of_gradients_is_computed_where_it_is_logged(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = train(make(max_steps=12, logging_steps=1))
+    trainer, computed = make(max_steps=12, logging_steps=5), []
+    clip = trainer.accelerator.clip_grad_norm_
+    monkeypatch.setattr(
+        trainer.accelerator, "clip_grad_norm_", lambda *args: computed.append(trainer.state.global_step) or clip(*args)
+    )
+    train(trainer)
+    assert computed == [4, 9, 11]
+    norms = logged(every, "grad_norm")
+    assert logged(trainer, "grad_norm") == [norms[4], norms[9], norms[11]]
+
+
+def test_a_loss_that_is_not_a_number_is_shown(make) -> None:
+    trainer = make(max_steps=2)
+    torch.nn.init.constant_(trainer.model.classifier.weight, float("nan"))
+    assert all(map(math.isnan, logged(train(trainer), "loss")))
