@@ -191,9 +191,11 @@ class Trainer(ResumableTrainer):
         Trainer computes it at every update, and multiplies every gradient by 1 to that end (transformers 5.23).
         """
         args, state, update = self.args, self.state, self.state.global_step + 1
-        first = args.logging_first_step and update == 1
-        by_steps = args.logging_strategy == "steps"
-        due = first or not by_steps or update % state.logging_steps == 0 or update >= state.max_steps
+        due = {
+            "no": False,
+            "steps": update % state.logging_steps == 0 or update >= state.max_steps,
+            "epoch": True,  # the last update of one is not known here
+        }[args.logging_strategy] or (args.logging_first_step and update == 1)
         return super()._get_grad_norm(model, grad_norm) if due or grad_norm is not None else None
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,12 @@ def plain_loop(model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[f
 
 
 def with_trainer(
-    way: str, mixed_precision: str, model: torch.nn.Module, tokenizer: Any, rows: Dataset
+    way: str,
+    mixed_precision: str,
+    model: torch.nn.Module,
+    tokenizer: Any,
+    rows: Dataset,
+    callbacks: tuple[TrainerCallback, ...] = (),
 ) -> tuple[float, Counted]:
     """(b) to (e)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -180,7 +185,9 @@ def with_trainer(
             counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST if way == "b" else None))
             make = transformers.Trainer
         clock = Clock()
-        trainer = make(model=model, args=args, train_dataset=rows, data_collator=counted, callbacks=[clock])
+        trainer = make(
+            model=model, args=args, train_dataset=rows, data_collator=counted, callbacks=[clock, *callbacks]
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         return clock.seconds, counted
@@ -275,6 +282,51 @@ def show_training(result: dict[str, Any]) -> None:
         f"matrix peak {result['peak_flops'] / 1e9:.0f} GFLOP/s; one dense batch, forward and backward alone, reaches "
         f"{result['dense_share_of_peak']:.1%} of it: (e) is at {ours / result['dense_share_of_peak']:.0%} of that"
     )
+
+
+# Where a step goes.
+
+
+class Profile(TrainerCallback):
+    """torch's profiler over all steps but the first, which also allocates the optimizer's state."""
+
+    def __init__(self, steps: int) -> None:
+        self.profiler = torch.profiler.profile(schedule=torch.profiler.schedule(wait=0, warmup=1, active=steps))
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.profiler.start()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.profiler.step()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.profiler.stop()
+
+
+def profiled(settings: Settings) -> dict[str, Any]:
+    """Share of each of torch's operations in the time of (e), the largest first."""
+    batches = max(2, settings.batches)
+    model, tokenizer = prepare_model(settings)
+    watch = Profile(batches)
+    with_trainer("e", settings.mixed_precision, model, tokenizer, timed_rows(settings, batches), (watch,))
+    on = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    times = {event.key: getattr(event, on) for event in watch.profiler.key_averages()}
+    times.pop("ProfilerStep*", None)  # the whole of a step
+    ranked = sorted(times, key=times.get, reverse=True)[:12]
+    return {name: times[name] / sum(times.values()) for name in ranked}
+
+
+def profiling_part(settings: Settings, rounds: int) -> dict[str, float]:
+    print("profiling", flush=True)
+    shares = alone(profiled, settings)
+    shares.pop("memory_mb")
+    return shares
+
+
+def show_profiling(result: dict[str, float]) -> None:
+    print(f"\n{'where a step of (e) goes':<44}{'share':>10}")
+    for name, share in result.items():
+        print(f"{name[:43]:<44}{share:>10.1%}")
 
 
 # Preparing the data.
@@ -479,6 +531,7 @@ def _measured(measure: Callable, *arguments: Any) -> Any:
 
 PARTS = {
     "train": (training_part, show_training),
+    "profile": (profiling_part, show_profiling),
     "prepare": (preparing_part, show_preparing),
     "grow": (growing_part, show_growing),
     "start": (starting_part, show_starting),
