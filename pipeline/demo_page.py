@@ -105,7 +105,7 @@ def build_page(classifier: Classifier, name: str) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, listener: socket.socket) -> None:
-    """Answer on a socket that listens already, until Ctrl-C.
+    """Answer on a socket that listens already, until Ctrl-C, and then raise KeyboardInterrupt.
 
     Not by `Blocks.launch`, which asks for its own page through the proxy of the environment, looks at 127.0.0.1 alone
     to see whether a port is free, and can open a public tunnel.
@@ -124,6 +124,8 @@ def serve(page: gr.Blocks, listener: socket.socket) -> None:
     # Open pages keep a connection for good, so the end does not wait for them.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
+    # It ends by Ctrl-C, which it passes on to asyncio at the very end; on a busy machine that was once too late.
+    raise KeyboardInterrupt
 
 
 def _details(classifier: Classifier, text: str, answer: Prediction) -> str:
