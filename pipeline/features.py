@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # raised whenever the same inputs would give other rows or columns
 ABOUT = "features.json"  # what the folder was made from; written last
 AT_ONCE = 500  # texts that one thread hands to the tokenizers library, which shares them out over the cores
-IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
 def default_cache_dir() -> Path:
