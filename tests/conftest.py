@@ -65,12 +65,37 @@ def write_corpus(root: Path, train: list[tuple[str, object]], test: list[tuple[s
     return root
 
 
+def toy_reviews(count: int) -> list[tuple[str, object]]:
+    """Texts of seven lengths, whose words tell their labels."""
+    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
+    return [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(count)]
+
+
 @pytest.fixture
 def toy_corpus(tmp_path: Path) -> Path:
     """150 + 50 reviews: a number that 32 does not divide, so that an epoch's last batch is a small one."""
-    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
-    rows = [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(200)]
-    return write_corpus(tmp_path / "toy", rows[:150], rows[150:])
+    return write_corpus(tmp_path / "toy", toy_reviews(200)[:150], toy_reviews(200)[150:])
+
+
+@pytest.fixture(scope="module")
+def odd_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 + 101 reviews: a prime to test with, which no batch and no number of processes divides."""
+    return write_corpus(tmp_path_factory.mktemp("corpus"), toy_reviews(251)[:150], toy_reviews(251)[150:])
+
+
+def token_rows(corpus: Path, model: Path) -> dict:
+    """`input_ids`, at most 32 tokens, and `label` of each split of a corpus, by the tokenizer of a model's folder."""
+    from transformers import AutoTokenizer
+
+    from pipeline.corpus import fetch_corpus, read_corpus
+    from pipeline.features import tokenize
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    features = {
+        split: next(tokenize([rows], tokenizer, 32))
+        for split, rows in read_corpus(fetch_corpus(corpus, official_only=False)).items()
+    }
+    return {split: rows.select_columns(["input_ids", "label"]) for split, rows in features.items()}
 
 
 def small_classifier(kind: str, **changes: object):

@@ -16,16 +16,15 @@ import psutil
 import pytest
 import soak_resume
 import torch
-from conftest import ACCELERATE, ROOT
+from conftest import ACCELERATE, ROOT, token_rows
 from soak_resume import differences, outcome, small_corpus, start, train_command, unsealed, wait_for
-from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from pipeline import interrupt
 from pipeline.arguments import TrainingArguments
 from pipeline.batching import PaddingCollator
 from pipeline.checkpoint import checkpoint_to_resume, damage, read_manifest
-from pipeline.corpus import LABELS, fetch_corpus, read_corpus
-from pipeline.features import tokenize
+from pipeline.corpus import LABELS
 from pipeline.fetch import fetch_model
 from pipeline.interrupt import Agreement, Interrupted
 from pipeline.metrics import scalars
@@ -65,10 +64,7 @@ class SignalAt(TrainerCallback):
 @pytest.fixture
 def make(tmp_path: Path, toy_corpus: Path, quickstart):
     """A Trainer of a small model with dropout: five updates an epoch, an evaluation of four batches."""
-    corpus = read_corpus(fetch_corpus(toy_corpus, official_only=False))
-    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
-    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
-    rows = {split: data.select_columns(["input_ids", "label"]) for split, data in features.items()}
+    rows = token_rows(toy_corpus, quickstart[1])
 
     def make(name: str, *callbacks: TrainerCallback, **options: object) -> Trainer:
         set_seed(7)

@@ -20,7 +20,7 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
-from conftest import ACCELERATE, CONFIGS, ON_CPU, ROOT, logged_steps, run, small_training, write_corpus
+from conftest import ACCELERATE, CONFIGS, ON_CPU, ROOT, logged_steps, run, small_training
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -47,18 +47,10 @@ def train(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flag
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 reviews to train on and 101 to test with, a prime that no batch and no number of processes divides."""
-    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
-    rows = [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(251)]
-    return write_corpus(tmp_path_factory.mktemp("corpus"), rows[:150], rows[150:])
-
-
-@pytest.fixture(scope="module")
-def one(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one(odd_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process with batches of 32 leaves: the others are compared with it."""
     cwd = tmp_path_factory.mktemp("one")
-    result = train(cwd, target("single_gpu", *FLOAT32), corpus, "run")
+    result = train(cwd, target("single_gpu", *FLOAT32), odd_corpus, "run")
     assert_said_once(result)
     assert_processes(cwd / "run", 1, 32)
     assert len(logged_steps(cwd / "run")) == UPDATES
@@ -153,8 +145,8 @@ def test_a_config_is_known_to_accelerate_and_opens_with_its_command(path: Path) 
 # The same numbers everywhere.
 
 
-def test_two_processes_are_one(tmp_path: Path, corpus: Path, one: Path) -> None:
-    result = train(tmp_path, target("cpu"), corpus, "run")
+def test_two_processes_are_one(tmp_path: Path, odd_corpus: Path, one: Path) -> None:
+    result = train(tmp_path, target("cpu"), odd_corpus, "run")
     assert_processes(tmp_path / "run", 2, 16)
     assert_same(tmp_path / "run", one)
     assert_said_once(result)
@@ -166,17 +158,17 @@ def test_two_processes_are_one(tmp_path: Path, corpus: Path, one: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_processes_are_one(tmp_path: Path, corpus: Path, one: Path) -> None:
-    result = train(tmp_path, target("multi_gpu", "--num_processes", "8", *FLOAT32), corpus, "run")
+def test_eight_processes_are_one(tmp_path: Path, odd_corpus: Path, one: Path) -> None:
+    result = train(tmp_path, target("multi_gpu", "--num_processes", "8", *FLOAT32), odd_corpus, "run")
     assert_processes(tmp_path / "run", 8, 4)
     assert_same(tmp_path / "run", one)
     assert_said_once(result)
 
 
 @pytest.mark.slow
-def test_accumulation_is_one(tmp_path: Path, corpus: Path, one: Path) -> None:
+def test_accumulation_is_one(tmp_path: Path, odd_corpus: Path, one: Path) -> None:
     flags = ("--gradient_accumulation_steps", "2")
-    train(tmp_path, target("single_gpu", *FLOAT32), corpus, "run", *flags)
+    train(tmp_path, target("single_gpu", *FLOAT32), odd_corpus, "run", *flags)
     assert_processes(tmp_path / "run", 1, 16)
     assert_same(tmp_path / "run", one)
 
@@ -212,9 +204,9 @@ def test_every_row_is_seen_once_an_epoch_and_predicted_in_order(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_sharded_is_one_and_resumes(tmp_path: Path, corpus: Path, one: Path) -> None:
+def test_sharded_is_one_and_resumes(tmp_path: Path, odd_corpus: Path, one: Path) -> None:
     launcher = target("fsdp", "--num_processes", "2", *FLOAT32)
-    result = train(tmp_path, launcher, corpus, "run")
+    result = train(tmp_path, launcher, odd_corpus, "run")
     output = tmp_path / "run"
     assert_processes(output, 2, 16)
     assert (output / "checkpoint-4" / "pytorch_model_fsdp.bin").is_file()  # it was FSDP
@@ -230,7 +222,7 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, corpus: Path, one: Path) -> 
     final = (output / "model.safetensors").read_bytes()
     shutil.rmtree(output / f"checkpoint-{UPDATES}")
     (output / "results.json").unlink()
-    result = train(tmp_path, launcher, corpus, "run", "--resume_from_checkpoint", "auto")
+    result = train(tmp_path, launcher, odd_corpus, "run", "--resume_from_checkpoint", "auto")
     assert result.stdout.count("{'loss'") == 4  # updates 9 to 12
     again = load_file(output / f"checkpoint-{UPDATES}" / "model.safetensors")
     assert all(torch.equal(again[name], whole[name]) for name in whole)
@@ -240,7 +232,7 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, corpus: Path, one: Path) -> 
     assert next(scores) == pytest.approx(next(scores), abs=1e-5)
 
     flags = ("--resume_from_checkpoint", str(output / "checkpoint-8"))
-    result = run(*small_training(corpus, "other"), *FLAGS, *flags, cwd=tmp_path, launcher=target("cpu"), **ON_CPU)
+    result = run(*small_training(odd_corpus, "other"), *FLAGS, *flags, cwd=tmp_path, launcher=target("cpu"), **ON_CPU)
     assert "checkpoint-8 was written with FSDP" in result.stderr
     assert_one_message(result)
 
@@ -274,9 +266,9 @@ def train_on_two_machines(cwd: Path, corpus: Path, *flags: tuple[str, ...]) -> l
 
 @pytest.mark.slow
 def test_two_machines_are_one_and_the_second_writes_nothing_but_its_cache(
-    tmp_path: Path, corpus: Path, one: Path
+    tmp_path: Path, odd_corpus: Path, one: Path
 ) -> None:
-    first, second = train_on_two_machines(tmp_path, corpus, (), ())
+    first, second = train_on_two_machines(tmp_path, odd_corpus, (), ())
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + second.stderr[-2000:]
     output = tmp_path / "0" / "run"
     assert_processes(output, 2, 16)
@@ -292,13 +284,13 @@ def test_two_machines_are_one_and_the_second_writes_nothing_but_its_cache(
     (output / "results.json").unlink()
     shutil.rmtree(output / f"checkpoint-{UPDATES}")
     resume = ("--resume_from_checkpoint", "auto")
-    for result in train_on_two_machines(tmp_path, corpus, resume, resume):
+    for result in train_on_two_machines(tmp_path, odd_corpus, resume, resume):
         assert "checkpoint: checkpoint-8 on machine 0, None on machine 1" in result.stderr
         assert_one_message(result)
     final = (output / "model.safetensors").read_bytes()
     shutil.copytree(output / "checkpoint-8", tmp_path / "1" / "run" / "checkpoint-8")
     before = files(tmp_path / "1")
-    first, second = train_on_two_machines(tmp_path, corpus, resume, resume)
+    first, second = train_on_two_machines(tmp_path, odd_corpus, resume, resume)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + second.stderr[-2000:]
     assert first.stdout.count("{'loss'") == 4  # updates 9 to 12
     assert (output / "model.safetensors").read_bytes() == final
@@ -324,10 +316,10 @@ def assert_one_message(result: subprocess.CompletedProcess) -> None:
     ],
 )
 def test_a_mistake_is_said_once_and_ends_all_processes(
-    tmp_path: Path, corpus: Path, processes: str, flags: list[str], expected: str
+    tmp_path: Path, odd_corpus: Path, processes: str, flags: list[str], expected: str
 ) -> None:
     launcher = target("cpu", "--num_processes", processes)
-    result = run(*small_training(corpus, "run"), *flags, cwd=tmp_path, launcher=launcher, timeout=120, **ON_CPU)
+    result = run(*small_training(odd_corpus, "run"), *flags, cwd=tmp_path, launcher=launcher, timeout=120, **ON_CPU)
     assert expected in result.stderr
     assert_one_message(result)
 

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 import soak_resume
 import torch
+from conftest import token_rows
 from hub import Hub
 from soak_resume import small_corpus
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
 from pipeline.arguments import TrainingArguments
 from pipeline.batching import PaddingCollator
 from pipeline.build_once import build_once, trusted_place
 from pipeline.checkpoint import damage, read_manifest, seal
-from pipeline.corpus import LABELS, fetch_corpus, read_blocks, read_corpus
+from pipeline.corpus import LABELS, fetch_corpus, read_blocks
 from pipeline.errors import UserError
-from pipeline.features import load_features, tokenize
+from pipeline.features import load_features
 from pipeline.fetch import fetch_model
 from pipeline.model import load_model, load_tokenizer
 from pipeline.trainer import Trainer
@@ -106,9 +107,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path, model_dir: Path
 def trained(tmp_path_factory: pytest.TempPathFactory, quickstart):
     """A way to make a Trainer, and the checkpoint that one left."""
     folder = tmp_path_factory.mktemp("trained")
-    corpus = read_corpus(fetch_corpus(small_corpus(folder), official_only=False))
-    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
-    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
+    rows = token_rows(small_corpus(folder), quickstart[1])
 
     def make(output: Path) -> Trainer:
         set_seed(7)
@@ -117,7 +116,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, quickstart):
         return Trainer(
             model=load_model(fetch_model(str(quickstart[1]), weights=False), LABELS, soak_resume.TINY),
             args=TrainingArguments(output_dir=str(output), **options),
-            train_dataset=features["train"].select_columns(["input_ids", "label"]),
+            train_dataset=rows["train"],
             data_collator=PaddingCollator(pad_token_id=0),
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ACCELERATE, NO_DROPOUT, ROOT, run, write_corpus
+from conftest import ACCELERATE, NO_DROPOUT, ROOT, run
 from hub import Hub
 from safetensors.torch import load_file
 
@@ -56,14 +56,6 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """142 reviews to train on beside 8 to validate, and 101 to test: neither 32 nor 8 divides any but the 8."""
-    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
-    rows = [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(251)]
-    return write_corpus(tmp_path_factory.mktemp("corpus"), rows[:150], rows[150:])
-
-
-@pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     with Hub({TOKEN: {"name": "me", "role": "write"}}) as hub:
         yield hub
@@ -71,7 +63,7 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def train(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def train(odd_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Run scripts/train.py by the shipped command in `layout`: how many processes of how many threads."""
 
     def train(
@@ -84,7 +76,7 @@ def train(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         if layout != "1x1":  # one replica needs no stand-in
             environment["XLA_REPLICAS"] = layout
         result = run(
-            *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", str(corpus)),
+            *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", str(odd_corpus)),
             *("--allow_modified_corpus", "--max_seq_length", "16", "--per_device_eval_batch_size", "4"),
             *("--learning_rate", "2e-3", "--output_dir", str(output), *flags),
             cwd=output.parent,
