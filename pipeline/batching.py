@@ -16,6 +16,7 @@ from pipeline.packing import Layout, accept_packed, can_pack
 
 logger = logging.getLogger(__name__)
 
+MULTIPLE = 64  # tokens that packed rows of compiled models are filled up to; 32 reviews of NSMC have 627 on average
 IGNORED_LABEL = -100  # what cross-entropy leaves out (torch.nn.functional.cross_entropy, ignore_index)
 
 
@@ -56,8 +57,16 @@ class PaddingCollator:
         }
 
 
+@dataclass
 class PackingCollator:
-    """Lay rows of token ids end to end in one row: no padding. For a model that went through `accept_packed`."""
+    """Lay rows of token ids end to end in one row: no padding. For a model that went through `accept_packed`.
+
+    Attributes:
+        multiple: fill the row up to a multiple of so many tokens, for programs that are compiled for their shapes
+            (`--torch_compile`, CUDA graphs): few lengths then occur. None: no fillers.
+    """
+
+    multiple: int | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Make one batch.
@@ -69,23 +78,35 @@ class PackingCollator:
             `labels` (int64, [reviews]) first, as in a padded batch and in the order of `rows`; `input_ids` and
             `position_ids` (int64, [1, tokens]; positions of each review from 0); `boundaries` (int32, [reviews + 1]:
             where each review begins, and the end); `places` (int64, [reviews]: which of the reviews as they lie is the
-            one of each label); `layout` (`pipeline.packing.Layout`). Reviews lie by length, shortest first, so that
-            those of equal length are neighbours.
+            one of each label). Reviews lie by length, shortest first, so that those of equal length are neighbours.
+            Then `layout` (`pipeline.packing.Layout`), which differs from batch to batch; or, with `multiple`,
+            `segment_ids` (int32, [1, tokens]: which of the reviews as they lie each token is of, fillers of none).
         """
         lengths = np.array([len(row["input_ids"]) for row in rows])
         order = np.argsort(lengths, kind="stable")
         boundaries = np.concatenate([[0], np.cumsum(lengths[order])])
         input_ids = np.concatenate([rows[index]["input_ids"] for index in order])
         position_ids = np.arange(len(input_ids)) - np.repeat(boundaries[:-1], lengths[order])
-        distinct, counts = np.unique(lengths, return_counts=True)
-        return {
+        fillers = -len(input_ids) % self.multiple if self.multiple else 0
+        batch = {
             "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
-            "input_ids": torch.from_numpy(input_ids.astype(np.int64)).unsqueeze(0),
-            "position_ids": torch.from_numpy(position_ids).unsqueeze(0),
+            "input_ids": _one_row(input_ids, fillers),
+            "position_ids": _one_row(position_ids, fillers),
             "boundaries": torch.from_numpy(boundaries.astype(np.int32)),
             "places": torch.from_numpy(np.argsort(order)),
-            "layout": Layout(tuple(zip(distinct.tolist(), counts.tolist(), strict=True))),
         }
+        if self.multiple:
+            segment_ids = np.repeat(np.arange(len(rows)), lengths[order])
+            batch["segment_ids"] = _one_row(segment_ids, fillers, len(rows)).int()
+        else:
+            distinct, counts = np.unique(lengths, return_counts=True)
+            batch["layout"] = Layout(tuple(zip(distinct.tolist(), counts.tolist(), strict=True)))
+        return batch
+
+
+def _one_row(numbers: np.ndarray, fillers: int, filler: int = 0) -> torch.Tensor:
+    """[tokens] -> int64, [1, tokens + fillers]."""
+    return torch.from_numpy(np.pad(numbers.astype(np.int64), (0, fillers), constant_values=filler)).unsqueeze(0)
 
 
 class EpochOrder(Sampler[int]):
@@ -186,6 +207,6 @@ def make_collator(
         logger.warning("--batching packed is not to be had for %s; using %s.", obstacle, "fixed" if xla else "padded")
     if batching in ("auto", "packed") and not obstacle:
         accept_packed(model)
-        return PackingCollator()
+        return PackingCollator(MULTIPLE if args.torch_compile else None)
     fixed = batching == "fixed" or (xla and batching != "padded")
     return PaddingCollator(tokenizer.pad_token_id, max_seq_length if fixed else None)

@@ -64,8 +64,8 @@ def accept_packed(model: PreTrainedModel) -> None:
 
 def _packed_or_not(ordinary: Callable, packed: Callable) -> Callable:
     @functools.wraps(ordinary)
-    def forward(*args: Any, layout: Layout | None = None, **kwargs: Any) -> Any:
-        return ordinary(*args, **kwargs) if layout is None else packed(*args, layout=layout, **kwargs)
+    def forward(*args: Any, boundaries: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        return ordinary(*args, **kwargs) if boundaries is None else packed(*args, boundaries=boundaries, **kwargs)
 
     return forward
 
@@ -77,7 +77,8 @@ def _classify(
     position_ids: torch.Tensor,
     boundaries: torch.Tensor,
     places: torch.Tensor,
-    layout: Layout,
+    layout: Layout | None = None,
+    segment_ids: torch.Tensor | None = None,
 ) -> SequenceClassifierOutput:
     """The model's forward over one packed row; see `PackingCollator` for the arguments.
 
@@ -89,7 +90,7 @@ def _classify(
     if hasattr(body, "embeddings_project"):  # ELECTRA, where embeddings are narrower than layers
         hidden = body.embeddings_project(hidden)
     for layer in body.encoder.layer:
-        hidden = layer(hidden, layout=layout, boundaries=boundaries)
+        hidden = layer(hidden, layout=layout, boundaries=boundaries, segment_ids=segment_ids)
     first = hidden.transpose(0, 1)[places]  # [reviews, 1, hidden]: heads take the first token of each row
     if hasattr(body, "pooler") and body.pooler is not None:  # BERT; the others' heads begin with the first token
         first = model.dropout(body.pooler(first))
@@ -97,7 +98,7 @@ def _classify(
 
 
 def _last_layer(
-    layer: torch.nn.Module, hidden: torch.Tensor, *, layout: Layout, boundaries: torch.Tensor
+    layer: torch.nn.Module, hidden: torch.Tensor, *, boundaries: torch.Tensor, **where: Any
 ) -> torch.Tensor:
     """The last layer for first tokens alone, which are all that the head reads: keys and values of all tokens, the
     rest of the layer for one token a review. [1, tokens, hidden] -> [1, reviews, hidden].
@@ -116,8 +117,8 @@ def _last_layer(
         None,
         dropout=attention.dropout.p if attention.training else 0.0,
         scaling=attention.scaling,
-        layout=layout,
         boundaries=boundaries,
+        **where,
     )
     return layer.feed_forward_chunk(layer.attention.output(context.flatten(2), first))
 
@@ -131,8 +132,9 @@ def packed_attention(
     *,
     dropout: float = 0.0,
     scaling: float | None = None,
-    layout: Layout | None = None,
     boundaries: torch.Tensor | None = None,
+    layout: Layout | None = None,
+    segment_ids: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention within each review of a packed row; transformers' own (`sdpa`) for an ordinary batch.
@@ -144,16 +146,19 @@ def packed_attention(
         attention_mask: of an ordinary batch.
         dropout: the probability that a weight is dropped.
         scaling: what the scores are multiplied by.
-        layout, boundaries: as in a packed batch; None for an ordinary one.
+        boundaries: as in a packed batch; None for an ordinary one.
+        layout, segment_ids: whichever of them the packed batch has.
 
     Returns:
         [1, tokens or reviews, heads, size], and None for the weights, which are not kept.
     """
-    if layout is None:
+    if boundaries is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     first_only = query.shape[2] != key.shape[2]
+    if layout is None:
+        return _by_mask(query, key, value, segment_ids, first_only, dropout, scaling), None
     attend = _by_nested if query.device.type == "cuda" else _by_runs
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # [1, tokens, heads, size]
     return attend(query, key, value, layout, boundaries, first_only, dropout, scaling), None
@@ -195,6 +200,14 @@ def _by_nested(query, key, value, layout, boundaries, first_only, dropout, scali
     nested = (nest(query, first_only), nest(key, False), nest(value, False))
     context = F.scaled_dot_product_attention(*nested, dropout_p=dropout, scale=scaling)
     return context.transpose(1, 2).values().unsqueeze(0)
+
+
+def _by_mask(query, key, value, segment_ids, first_only, dropout, scaling) -> torch.Tensor:
+    """Every token against every token of the row, with a mask: more work, but the same program for every batch."""
+    of_key = segment_ids
+    of_query = torch.arange(query.shape[2], device=of_key.device) if first_only else of_key.squeeze(0)
+    same = (of_query[:, None] == of_key)[None, None]
+    return F.scaled_dot_product_attention(query, key, value, same, dropout_p=dropout, scale=scaling).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

@@ -48,12 +48,22 @@ def test_packing() -> None:
     assert batch["layout"].longest == 5
 
 
+def test_packing_to_a_multiple() -> None:
+    batch = PackingCollator(multiple=6)(ROWS)
+    assert batch["input_ids"].tolist() == [[2, 5, 3, 2, 5, 6, 7, 3, 0, 0, 0, 0]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 0, 0, 0, 0]]
+    assert batch["segment_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2]]  # the fillers are of neither
+    assert batch["boundaries"].tolist() == [0, 3, 8]
+    assert "layout" not in batch  # it would be compiled in
+    assert PackingCollator(multiple=4)(ROWS)["input_ids"].shape == (1, 8)  # which fits
+
+
 class Tokenizer:
     pad_token_id = 0
 
 
-def arguments(device: str = "cpu", n_gpu: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(device=torch.device(device), n_gpu=n_gpu)
+def arguments(device: str = "cpu", n_gpu: int = 0, torch_compile: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(device=torch.device(device), n_gpu=n_gpu, torch_compile=torch_compile)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,12 @@ def arguments(device: str = "cpu", n_gpu: int = 0) -> SimpleNamespace:
 def test_batching_by_name(batching: str, device: str, n_gpu: int, expected: int | str | None) -> None:
     collator = make_collator(batching, small("Bert"), Tokenizer(), 64, arguments(device, n_gpu))
     assert getattr(collator, "width", "packed") == expected
+
+
+@pytest.mark.parametrize(("compiled", "multiple"), [(False, None), (True, 64)])
+def test_only_what_is_compiled_is_filled_up(compiled: bool, multiple: int | None) -> None:
+    collator = make_collator("auto", small("Bert"), Tokenizer(), 64, arguments(torch_compile=compiled))
+    assert collator == PackingCollator(multiple)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import small_classifier
+from torch._dynamo.testing import CompileCounter
 from transformers import AutoModelForSequenceClassification
 
 from pipeline import packing
@@ -38,22 +39,26 @@ def outcome(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str
     return logits.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-@pytest.fixture(params=["_by_runs", "_by_nested"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Either way of attention; that of nested tensors is for CUDA, but runs anywhere."""
+@pytest.fixture(params=["_by_runs", "_by_nested", "_by_mask"])
+def pack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PackingCollator:
+    """The collator for each way of attention; that of nested tensors is for CUDA, but runs anywhere."""
+    if request.param == "_by_mask":
+        return PackingCollator(multiple=8)
     monkeypatch.setattr(packing, "_by_runs", getattr(packing, request.param))
-    return request.param
+    return PackingCollator()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_gradients_are_those_of_padding(kind: str, dtype: torch.dtype, tolerance: float, way: str) -> None:
+def test_logits_and_gradients_are_those_of_padding(
+    kind: str, dtype: torch.dtype, tolerance: float, pack: PackingCollator
+) -> None:
     torch.manual_seed(0)
     padded = small_classifier(kind).to(dtype)
     packed = copy.deepcopy(padded)
     accept_packed(packed)
     expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(rows()))
-    found, gradients = outcome(packed, PackingCollator()(rows()))
+    found, gradients = outcome(packed, pack(rows()))
     assert expected.std() > 0.1  # reviews differ, so a mix-up would show
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
     assert gradients.keys() == expected_gradients.keys()
@@ -61,15 +66,15 @@ def test_logits_and_gradients_are_those_of_padding(kind: str, dtype: torch.dtype
         torch.testing.assert_close(gradient, expected_gradients[name], atol=tolerance, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("lengths", [(7,), (1, 1, 1), (6, 6, 6, 6)])
-def test_batches_at_the_edge(lengths: tuple[int, ...], way: str) -> None:
+@pytest.mark.parametrize("lengths", [(7,), (1, 1, 1), (1,) * 8, (6, 6, 6, 6)])
+def test_batches_at_the_edge(lengths: tuple[int, ...], pack: PackingCollator) -> None:
     """One review; reviews of one token, where first tokens are all there is; all of one length."""
     torch.manual_seed(0)
     padded = small_classifier("Bert").double()
     packed = copy.deepcopy(padded)
     accept_packed(packed)
     expected, _ = outcome(padded, PaddingCollator(pad_token_id=1)(rows(lengths)))
-    found, _ = outcome(packed, PackingCollator()(rows(lengths)))
+    found, _ = outcome(packed, pack(rows(lengths)))
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
 
 
@@ -90,12 +95,12 @@ def test_ordinary_batches_are_read_as_before_and_the_saved_model_is_ordinary(kin
     assert torch.equal(loaded(**batch).logits, expected)
 
 
-def test_dropout_is_heeded_in_every_layer(way: str) -> None:
+def test_dropout_is_heeded_in_every_layer(pack: PackingCollator) -> None:
     """That of attention, too, which is the only one here."""
     torch.manual_seed(0)
     model = small_classifier("Bert", attention_probs_dropout_prob=0.5).train()
     accept_packed(model)
-    batch = PackingCollator()(rows())
+    batch = pack(rows())
     del batch["labels"]
     seen = {tuple(model(**batch).logits.flatten().tolist()) for _ in range(3)}
     assert len(seen) == 3
@@ -116,6 +121,26 @@ def test_checkpointed_gradients_are_the_same() -> None:
     _, found = outcome(model, batch)
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-12, rtol=0, msg=name)
+
+
+def test_compiled_programs_are_few_and_compute_the_same() -> None:
+    """One for the first shape and one for all others, though every batch is made of other lengths."""
+    torch.manual_seed(0)
+    torch.compiler.reset()  # what other tests have compiled
+    padded = small_classifier("Bert").double()
+    packed = copy.deepcopy(padded)
+    accept_packed(packed)
+    compiler = CompileCounter()  # hands the traced program on as it is
+    compiled = torch.compile(packed, backend=compiler, fullgraph=True)
+    batches = [rows(tuple(length + shift for length in LENGTHS)) for shift in range(0, 10, 2)]
+    assert len({PackingCollator(8)(batch)["input_ids"].shape for batch in batches}) == 5
+    for batch in batches:
+        expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(batch))
+        found, gradients = outcome(compiled, PackingCollator(multiple=8)(batch))
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+        for name, gradient in expected_gradients.items():
+            torch.testing.assert_close(gradients[f"_orig_mod.{name}"], gradient, atol=1e-10, rtol=0, msg=name)
+    assert compiler.frame_count == 2
 
 
 def test_only_what_was_proved_is_packed() -> None:

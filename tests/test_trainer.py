@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NO_DROPOUT, train_small
+from conftest import NO_DROPOUT, token_rows, train_small
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, set_seed
 
 from pipeline.arguments import TrainingArguments
-from pipeline.batching import EpochOrder, PackingCollator, PaddingCollator
-from pipeline.corpus import LABELS, fetch_corpus, read_corpus
-from pipeline.features import tokenize
+from pipeline.batching import EpochOrder, make_collator
+from pipeline.corpus import LABELS
 from pipeline.fetch import fetch_model
 from pipeline.metrics import report, scalars
 from pipeline.model import load_model
-from pipeline.packing import accept_packed
 from pipeline.schedule import EpochwiseExponentialLR
 from pipeline.trainer import Trainer
 
@@ -27,10 +25,7 @@ from pipeline.trainer import Trainer
 @pytest.fixture
 def rows(toy_corpus: Path, quickstart):
     """Features of 150 + 50 toy reviews: five updates of 32 an epoch, the last of them of 22."""
-    corpus = read_corpus(fetch_corpus(toy_corpus, official_only=False))
-    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
-    features = {split: next(tokenize([rows], tokenizer, 32)) for split, rows in corpus.items()}
-    return {split: data.select_columns(["input_ids", "label"]) for split, data in features.items()}
+    return token_rows(toy_corpus, quickstart[1])
 
 
 def small_model(quickstart, seed: int = 7) -> torch.nn.Module:
@@ -43,17 +38,16 @@ def make(rows, quickstart, tmp_path: Path):
     """A Trainer of a small model without dropout on the toy rows."""
 
     def make(batching: str = "packed", **options: object) -> Trainer:
-        model = small_model(quickstart)
-        if batching == "packed":
-            accept_packed(model)
+        model, tokenizer = small_model(quickstart), AutoTokenizer.from_pretrained(quickstart[1])
         given = {"output_dir": str(tmp_path / "run"), "logging_steps": 1, "report_to": "none", "learning_rate": 5e-4}
         given |= {"disable_tqdm": True, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+        args = TrainingArguments(**{**given, **options})
         return Trainer(
             model=model,
-            args=TrainingArguments(**{**given, **options}),
+            args=args,
             train_dataset=rows["train"],
             eval_dataset=rows["test"],
-            data_collator=PackingCollator() if batching == "packed" else PaddingCollator(pad_token_id=0),
+            data_collator=make_collator(batching, model, tokenizer, 32, args),
             compute_metrics=partial(scalars, labels=LABELS),
         )
 
@@ -108,6 +102,14 @@ def test_thirty_steps_are_those_of_a_plain_loop(make, rows, quickstart, batching
     assert min(expected) < expected[0] - 0.2  # it learned: agreeing on a constant would prove nothing
     rates = [5e-4 * 0.9 ** (step // 5) for step in range(30)]
     assert logged(trainer, "learning_rate") == pytest.approx(rates, rel=1e-9)
+
+
+def test_a_compiled_model_trains_and_is_scored_alike(make) -> None:
+    plain = train(make(max_steps=10))
+    compiled = train(make(max_steps=10, torch_compile=True, torch_compile_backend="aot_eager"))
+    assert compiled.data_collator.multiple  # its batches are those for programs
+    assert logged(compiled, "loss") == pytest.approx(logged(plain, "loss"), abs=1e-5)
+    assert compiled.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize(("per_device", "accumulation"), [(16, 2), (8, 4), (2, 16)])
