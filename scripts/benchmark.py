@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py --corpus_root_dir ~/Korpora                      # everything, kcbert-base's shape
 python scripts/benchmark.py --only train --mixed_precision bf16 --batches 200    # a GPU
+python scripts/benchmark.py --only train --mixed_precision bf16 --batches 50 --batch_size 256
 
 Random weights are enough for speed, so config and tokenizer of the model are all that is needed. Every measurement is
 a process of its own, so that each has its own peak of memory; rounds are interleaved, and the table shows medians.
@@ -18,11 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import torch.nn.functional as F
 import transformers
@@ -40,7 +43,6 @@ from pipeline.results import environment, write_json
 from pipeline.reuse import load_features
 from pipeline.trainer import Trainer
 
-BATCH = 32
 LONGEST = 128
 WAYS = {
     "a": "plain loop, pad to 128, float32, AdamW",
@@ -68,6 +70,8 @@ class Settings:
     config: str
     corpus_root_dir: str
     mixed_precision: str
+    torch_compile: bool
+    batch_size: int
     batches: int
     fixed_batches: int
     texts: int
@@ -80,7 +84,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--corpus_root_dir", default="~/Korpora", help="Korpora's folder, with NSMC in its nsmc/.")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], default="no", help="For all but (a).")
-    parser.add_argument("--batches", type=int, default=8, help="Batches of 32 that (c), (d) and (e) are timed on.")
+    parser.add_argument("--torch_compile", action="store_true", help="Compile the model of (e).")
+    parser.add_argument("--batch_size", type=int, default=32, help="Reviews in a batch, for all.")
+    parser.add_argument("--batches", type=int, default=8, help="Batches that (c), (d) and (e) are timed on.")
     parser.add_argument("--fixed_batches", type=int, default=2, help="Those for (a) and (b): each costs the same.")
     parser.add_argument("--texts", type=int, default=256, help="Texts that prediction is timed on.")
     parser.add_argument("--rounds", type=int, default=3)
@@ -130,27 +136,29 @@ def prepare_model(settings: Settings) -> tuple[torch.nn.Module, Any]:
 def timed_rows(settings: Settings, batches: int) -> Dataset:
     """The same reviews for every way: drawn once from the training set."""
     features = load_features(settings.config, LONGEST, root_dir=settings.corpus_root_dir, official_only=False)
-    return features["train"].shuffle(seed=7).select(range(BATCH * batches)).select_columns(["input_ids", "label"])
+    rows = features["train"].select_columns(["input_ids", "label"])
+    return rows.shuffle(seed=7).select(range(settings.batch_size * batches))
 
 
 def train(way: str, settings: Settings) -> dict[str, float]:
-    """Time one pass over the rows, after a step to warm up."""
+    """Time one pass over the rows, after a step to warm up; or after a whole pass, where programs are compiled."""
     rows = timed_rows(settings, settings.fixed_batches if way in "ab" else settings.batches)
     model, tokenizer = prepare_model(settings)
-    step = plain_loop if way == "a" else partial(with_trainer, way, settings.mixed_precision)
-    step(model, tokenizer, rows.select(range(BATCH)))
+    step = partial(plain_loop, settings) if way == "a" else partial(with_trainer, way, settings)
+    compiled = settings.torch_compile and way == "e"
+    step(model, tokenizer, rows if compiled else rows.select(range(settings.batch_size)))
     seconds, counted = step(model, tokenizer, rows)
     return {"seconds": seconds, "reviews": counted.reviews, "tokens": counted.tokens, "slots": counted.slots}
 
 
-def plain_loop(model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[float, Counted]:
+def plain_loop(settings: Settings, model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[float, Counted]:
     """(a): the tutorial's way."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, fused=False)
     started = now()
-    for batch in torch.utils.data.DataLoader(rows, BATCH, shuffle=True, collate_fn=counted):
+    for batch in torch.utils.data.DataLoader(rows, settings.batch_size, shuffle=True, collate_fn=counted):
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         optimizer.zero_grad()
         model(**batch).loss.backward()
@@ -160,7 +168,7 @@ def plain_loop(model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[f
 
 def with_trainer(
     way: str,
-    mixed_precision: str,
+    settings: Settings,
     model: torch.nn.Module,
     tokenizer: Any,
     rows: Dataset,
@@ -169,12 +177,14 @@ def with_trainer(
     """(b) to (e)."""
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {
-            **{"output_dir": folder, "num_train_epochs": 1, "per_device_train_batch_size": BATCH},
+            **{"output_dir": folder, "num_train_epochs": 1, "per_device_train_batch_size": settings.batch_size},
             **{"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no"},
-            **({} if mixed_precision == "no" else {mixed_precision: True}),
+            "use_cpu": not torch.cuda.is_available(),  # else Trainer wants a GPU for bf16
+            **({} if settings.mixed_precision == "no" else {settings.mixed_precision: True}),
         }
         if way == "e":
-            args = TrainingArguments(**options, eval_strategy="no", load_best_model_at_end=False)
+            options |= {"eval_strategy": "no", "load_best_model_at_end": False}
+            args = TrainingArguments(**options, torch_compile=settings.torch_compile)
             counted = Counted(make_collator("auto", model, tokenizer, LONGEST, args))
             make = Trainer
         else:
@@ -201,8 +211,8 @@ def dense(settings: Settings) -> dict[str, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = prepare_model(settings)[0].to(device).train()
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.mixed_precision]
-    ids = torch.randint(5, model.config.vocab_size, (BATCH, length), device=device)
-    labels = torch.zeros(BATCH, dtype=torch.long, device=device)
+    ids = torch.randint(5, model.config.vocab_size, (settings.batch_size, length), device=device)
+    labels = torch.zeros(settings.batch_size, dtype=torch.long, device=device)
     times = []
     for _ in range(1 + settings.batches):
         started = now()
@@ -220,8 +230,8 @@ def dense(settings: Settings) -> dict[str, float]:
         products.append(now() - started)
     return {
         "seconds": statistics.median(times[1:]),
-        "tokens": BATCH * length,
-        "flops": flops(model.config, BATCH * length, length),
+        "tokens": settings.batch_size * length,
+        "flops": flops(model.config, settings.batch_size * length, length),
         "peak": 2 * size**3 / min(products),
     }
 
@@ -308,7 +318,7 @@ def profiled(settings: Settings) -> dict[str, Any]:
     batches = max(2, settings.batches)
     model, tokenizer = prepare_model(settings)
     watch = Profile(batches)
-    with_trainer("e", settings.mixed_precision, model, tokenizer, timed_rows(settings, batches), (watch,))
+    with_trainer("e", settings, model, tokenizer, timed_rows(settings, batches), (watch,))
     on = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
     times = {event.key: getattr(event, on) for event in watch.profiler.key_averages()}
     times.pop("ProfilerStep*", None)  # the whole of a step
@@ -333,31 +343,40 @@ def show_profiling(result: dict[str, float]) -> None:
 
 
 def prepare(way: str, folder: str, settings: Settings) -> dict[str, float]:
-    """Make the features of both splits, or open them where they are."""
-    files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
-    tokenizer = load_tokenizer(fetch_model(settings.config, weights=False), LONGEST)
-    if way in ("encode_batch", "encode_batch_fast"):
-        texts = [text for rows in read_corpus(files).values() for text in rows["text"]]
-        tokenizer.backend_tokenizer.enable_truncation(LONGEST)
-        encode = getattr(tokenizer.backend_tokenizer, way)
-        started = time.perf_counter()
-        for start in range(0, len(texts), AT_ONCE):
-            encode(texts[start : start + AT_ONCE])
-    elif way == "tutorial":
-        started = time.perf_counter()
-        for split, rows in read_corpus(files).items():
-            encoded = tokenizer(rows["text"][:], max_length=LONGEST, padding="max_length", truncation=True)
-            features = [
-                {**{name: column[index] for name, column in encoded.items()}, "label": label}
-                for index, label in enumerate(rows["label"][:])
-            ]
-            torch.save(features, Path(folder, split))
-    else:
+    """Make the features of both splits, or open them where they are.
+
+    This project's ways begin with nothing loaded. The others are given the texts and the tokenizer for nothing.
+    """
+    if way in ("cold", "warm"):
         started = time.perf_counter()
         load_features(
             settings.config, LONGEST, root_dir=settings.corpus_root_dir, cache_dir=folder, official_only=False
         )
+        return {"seconds": time.perf_counter() - started}
+    files = fetch_corpus(settings.corpus_root_dir, official_only=False, download=False)
+    splits = {split: (rows["text"][:], rows["label"][:]) for split, rows in read_corpus(files).items()}
+    tokenizer = load_tokenizer(fetch_model(settings.config, weights=False), LONGEST)
+    started = time.perf_counter()
+    if way == "tutorial":
+        _tutorial_features(splits, tokenizer, folder)
+    else:
+        tokenizer.backend_tokenizer.enable_truncation(LONGEST)
+        encode = getattr(tokenizer.backend_tokenizer, way)
+        for texts, _ in splits.values():
+            for start in range(0, len(texts), AT_ONCE):
+                encode(texts[start : start + AT_ONCE])
     return {"seconds": time.perf_counter() - started}
+
+
+def _tutorial_features(splits: dict[str, tuple[list[str], list[int]]], tokenizer: Any, folder: str) -> None:
+    """Each review a dict of padded lists, all in one pickle; by a fast tokenizer, which the tutorial had not."""
+    for split, (texts, labels) in splits.items():
+        encoded = tokenizer(texts, max_length=LONGEST, padding="max_length", truncation=True)
+        features = [
+            {**{name: column[index] for name, column in encoded.items()}, "label": label}
+            for index, label in enumerate(labels)
+        ]
+        torch.save(features, Path(folder, split))
 
 
 def preparing_part(settings: Settings, rounds: int) -> dict[str, Any]:
@@ -509,14 +528,16 @@ def show_predicting(result: dict[str, Any]) -> None:
 def alone(measure: Callable, *arguments: Any) -> Any:
     """Call `measure` in a process of its own; a dict that it returns also gets that process's peak of memory."""
     settings = next(argument for argument in arguments if isinstance(argument, Settings))
-    with multiprocessing.get_context("spawn").Pool(1, _begin, (settings.threads,)) as pool:
-        return pool.apply(_measured, (measure, *arguments))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, _begin, (settings.threads,)) as process:
+        return process.submit(_measured, measure, *arguments).result()
 
 
 def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
 
 
 def _measured(measure: Callable, *arguments: Any) -> Any:
@@ -546,8 +567,7 @@ def main() -> None:
     fetch_corpus(options.corpus_root_dir, official_only=False, download=False)  # what is missing is said at once
     fetch_model(options.config, weights=False)
     settings = Settings(
-        **{name: getattr(options, name) for name in ("config", "corpus_root_dir", "mixed_precision", "batches")},
-        **{name: getattr(options, name) for name in ("fixed_batches", "texts")},
+        **{name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__},
         threads=torch.get_num_threads(),
     )
     results = {name: PARTS[name][0](settings, options.rounds) for name in options.only}
