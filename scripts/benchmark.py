@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
@@ -58,6 +59,7 @@ PREPARING = {
     "cold": "this project, the first time",
     "warm": "this project, ever after",
 }
+GROUPED = 50  # batches that transformers' length grouping sorts at a time
 AT_ONCE = 1000  # texts that the library is given at once
 GROWTH = (1, 4, 16)
 LAUNCH = (str(Path(sys.executable).with_name("accelerate")), "launch")
@@ -133,22 +135,46 @@ def prepare_model(settings: Settings) -> tuple[torch.nn.Module, Any]:
     return load_model(files, LABELS), load_tokenizer(files, LONGEST)
 
 
-def timed_rows(settings: Settings, batches: int) -> Dataset:
-    """The same reviews for every way: drawn once from the training set."""
+def shuffled_rows(settings: Settings) -> Dataset:
     features = load_features(settings.config, LONGEST, root_dir=settings.corpus_root_dir, official_only=False)
-    rows = features["train"].select_columns(["input_ids", "label"])
-    return rows.shuffle(seed=7).select(range(settings.batch_size * batches))
+    return features["train"].select_columns(["input_ids", "label"]).shuffle(seed=7)
+
+
+def timed_rows(settings: Settings, batches: int) -> Dataset:
+    """The same reviews for every way but (d): random batches of the training set."""
+    return shuffled_rows(settings).select(range(settings.batch_size * batches))
+
+
+def grouped_rows(settings: Settings) -> Dataset:
+    """(d)'s reviews: a fair sample of the batches that it makes of a whole epoch.
+
+    It sorts 50 random batches at a time by length (transformers 5.23, `get_length_grouped_indices`), but of few rows
+    fewer at a time, down to not at all. So 50 are drawn for it, or however many there are, and sorted; those that are
+    timed lie at even distances.
+    """
+    rows, size, wanted = shuffled_rows(settings), settings.batch_size, settings.batches
+    drawn = min(-(-wanted // GROUPED) * GROUPED, len(rows) // size)
+    rows = rows.select(range(drawn * size))
+    lengths = np.array([len(row["input_ids"]) for row in TokenRows(rows)])
+    group = np.arange(len(rows)) // (GROUPED * size)
+    by_length = np.lexsort((-lengths, group)).reshape(drawn, size)
+    return rows.select(by_length[((np.arange(wanted) + 0.5) * drawn / wanted).astype(int)].flatten())
 
 
 def train(way: str, settings: Settings) -> dict[str, float]:
     """Time one pass over the rows, after a step to warm up; or after a whole pass, where programs are compiled."""
-    rows = timed_rows(settings, settings.fixed_batches if way in "ab" else settings.batches)
+    fixed = settings.fixed_batches if way in "ab" else settings.batches
+    rows = grouped_rows(settings) if way == "d" else timed_rows(settings, fixed)
     model, tokenizer = prepare_model(settings)
     step = partial(plain_loop, settings) if way == "a" else partial(with_trainer, way, settings)
     compiled = settings.torch_compile and way == "e"
     step(model, tokenizer, rows if compiled else rows.select(range(settings.batch_size)))
     seconds, counted = step(model, tokenizer, rows)
-    return {"seconds": seconds, "reviews": counted.reviews, "tokens": counted.tokens, "slots": counted.slots}
+    reviews: float = counted.reviews
+    if way == "d":  # whose reviews are others: as many of the others' mean length as make so many tokens
+        others = timed_rows(settings, settings.batches)["input_ids"]
+        reviews = counted.tokens * len(others) / sum(map(len, others))
+    return {"seconds": seconds, "reviews": reviews, "tokens": counted.tokens, "slots": counted.slots}
 
 
 def plain_loop(settings: Settings, model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[float, Counted]:
@@ -188,7 +214,7 @@ def with_trainer(
             counted = Counted(make_collator("auto", model, tokenizer, LONGEST, args))
             make = Trainer
         else:
-            strategy = "group_by_length" if way == "d" else "random"
+            strategy = "sequential" if way == "d" else "random"
             args = transformers.TrainingArguments(
                 **options, remove_unused_columns=False, train_sampling_strategy=strategy
             )
