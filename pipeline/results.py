@@ -74,7 +74,9 @@ def log_arguments(arguments: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any, training: Any) -> dict[str, Any]:
+def describe_training(
+    outcome: Any, state: Any, chosen_on: str, data: Any, training: Any, mixed_precision: str
+) -> dict[str, Any]:
     """How training went, what chose the checkpoint, and what another evaluation needs to come to the same numbers.
 
     No path of this machine is in it: it goes to the Hub with the model.
@@ -86,8 +88,19 @@ def describe_training(outcome: Any, state: Any, chosen_on: str, data: Any, train
         "evaluated_with": {
             **{name: getattr(data, name) for name in EVALUATED_WITH},
             "per_device_eval_batch_size": training.per_device_eval_batch_size,
+            "mixed_precision": mixed_precision,
         },
     }
+
+
+def compare_precision(before: str | None, now: str) -> None:
+    """Say it where an evaluation computes in other numbers than the end of training did."""
+    if before not in (None, now):
+        logger.warning(
+            "The end of training was scored with mixed precision %s, this is with %s: the last digits may differ. For "
+            "the same ones: accelerate launch --mixed_precision %s …",
+            *(before, now, before),
+        )
 
 
 def write_predictions(path: Path, predictions: dict[str, Any], texts: dict[str, Any], labels: list[str]) -> None:

@@ -19,10 +19,11 @@ SETTINGS = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_en
 @command
 def main() -> None:
     start_logging()
-    settings = {}
+    settings, precision = {}, None
     if not asks_for_help():
         named = glance()
         settings = evaluation_settings(fetch_model(named["model_name_or_path"], named["model_revision"]))
+        precision = settings.pop("mixed_precision", None)  # no default: not every machine has each
         stop_if_missing(defaults=settings)
     # What is not there has been said before these slow imports.
     from functools import partial
@@ -33,7 +34,7 @@ def main() -> None:
     from pipeline.metrics import report, scalars
     from pipeline.model import load_model
     from pipeline.prepare import prepare
-    from pipeline.results import evaluation_table, write_json, write_predictions
+    from pipeline.results import compare_precision, evaluation_table, write_json, write_predictions
     from pipeline.trainer import Trainer
 
     start_logging()  # again: transformers is there now, and with it its progress bars
@@ -52,6 +53,7 @@ def main() -> None:
         ),
         compute_metrics=partial(scalars, labels=labels),
     )
+    compare_precision(precision, trainer.accelerator.mixed_precision)
     results, predictions = {}, {}
     for name in [name for name in ("validation", "test") if name in splits]:
         predictions[name] = trainer.predict(splits[name], metric_key_prefix=name)

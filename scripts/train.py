@@ -99,12 +99,13 @@ def main() -> None:
     trainer.save_model(output_dir)
     trainer.save_state()
 
-    results = describe_training(outcome, trainer.state, chosen_on, data_args, training_args)
+    precision = trainer.accelerator.mixed_precision
+    results = describe_training(outcome, trainer.state, chosen_on, data_args, training_args, precision)
     for name, rows in splits.items():
         prediction = trainer.predict(rows, metric_key_prefix=name)
         results[name] = report(prediction.predictions, prediction.label_ids, labels)
     if trainer.is_world_process_zero():
-        about = environment(training_args.world_size, trainer.accelerator.mixed_precision)
+        about = environment(training_args.world_size, precision)
         write_json(output_dir / "run.json", {**prepared.describe(), "arguments": arguments, "environment": about})
         write_json(output_dir / "results.json", results)  # says that the run is complete
         model_card(output_dir, str(output_dir)).save(output_dir / "README.md")

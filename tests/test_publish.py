@@ -222,6 +222,18 @@ def test_evaluation_gives_the_same_digits_on_two_processes(finished: Path, tmp_p
     assert (len(rows), right / len(tested)) == (1200, results["test"]["accuracy"])
 
 
+def test_evaluation_in_other_numbers_is_said(finished: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(finished, tmp_path / "model")
+    results = json.loads((model / "results.json").read_text())
+    assert results["evaluated_with"].pop("mixed_precision") == "no"
+    for recorded, said in (({}, False), ({"mixed_precision": "bf16"}, True)):  # runs before this was noted, and others
+        told = {**results, "evaluated_with": {**results["evaluated_with"], **recorded}}
+        (model / "results.json").write_text(json.dumps(told))
+        result = run("evaluate_model.py", "--model", "model", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr[-3000:]
+        assert ("scored with mixed precision bf16, this is with no" in result.stderr) is said
+
+
 def test_a_name_alone_is_the_users_own(hub: Hub, model_dir: Path) -> None:
     assert push(hub, model_dir, name="reviews").returncode == 0
     assert ("model", "me/reviews") in hub.repos
