@@ -204,9 +204,8 @@ def _by_nested(query, key, value, layout, boundaries, first_only, dropout, scali
 
 def _by_mask(query, key, value, segment_ids, first_only, dropout, scaling) -> torch.Tensor:
     """Every token against every token of the row, with a mask: more work, but the same program for every batch."""
-    of_key = segment_ids
-    of_query = torch.arange(query.shape[2], device=of_key.device) if first_only else of_key.squeeze(0)
-    same = (of_query[:, None] == of_key)[None, None]
+    own = torch.arange(query.shape[2], device=query.device) if first_only else segment_ids.squeeze(0)
+    same = (own[:, None] == segment_ids)[None, None]
     return F.scaled_dot_product_attention(query, key, value, same, dropout_p=dropout, scale=scaling).transpose(1, 2)
 
 
