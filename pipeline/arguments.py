@@ -8,6 +8,7 @@ import argparse
 import difflib
 import json
 import math
+import os
 import secrets
 import sys
 from dataclasses import asdict, dataclass, field, fields
@@ -202,6 +203,7 @@ class TrainingArguments(transformers.TrainingArguments):
         chosen = {name: mine for name, (mine, _) in ours.items() if getattr(self, name) == mine}
         for name in chosen:
             setattr(self, name, ours[name][1])
+        self._heed_the_launchers_compiler()
         self.use_cpu = self.use_cpu or processes_meet_on_the_cpu()
         said_how_to_load = self.accelerator_config is not None
         super().__post_init__()
@@ -235,12 +237,24 @@ class TrainingArguments(transformers.TrainingArguments):
         ):
             if getattr(self, option) and getattr(self, name) == ours:
                 raise UserError(f"--{option} is for transformers' own; --{name} {ours} takes no such values.")
+        graphs = self.torch_compile_mode in ("reduce-overhead", "max-autotune")
+        if graphs and self.gradient_accumulation_steps > 1:
+            raise UserError(
+                f"--torch_compile_mode {self.torch_compile_mode} runs CUDA graphs, which write gradients over those "
+                "that they are to be added to (torch 2.13). Use --gradient_accumulation_steps 1, or another mode."
+            )
         metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
         _require("metric_for_best_model", metric, metric in METRICS, f"one of {', '.join(METRICS)}")
         reporters = get_available_reporting_integrations()
         for name in [self.report_to] if isinstance(self.report_to, str) else self.report_to:
             here = name in ("all", "none", *reporters)
             _require("report_to", name, here, f"none, all, or what is installed: {', '.join(reporters)}")
+
+    def _heed_the_launchers_compiler(self) -> None:
+        """Know of `accelerate launch --dynamo_backend`: accelerate compiles, and batches must be made for that."""
+        backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+        if backend != "no" and not (self.torch_compile or self.torch_compile_backend):
+            self.torch_compile, self.torch_compile_backend = True, backend
 
     def _share_out_the_batch(self) -> None:
         """Derive the reviews per device from those per update, or, where the user gave the former, the latter."""

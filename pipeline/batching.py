@@ -201,6 +201,7 @@ def make_collator(
         "an XLA device": xla,
         f"{args.n_gpu} GPUs in one process": args.n_gpu > 1,
         type(model).__name__: not can_pack(model),
+        "--neftune_noise_alpha": args.neftune_noise_alpha is not None,  # whose noise goes by the width of a batch
     }
     obstacle = next((name for name, there in obstacles.items() if there), None)
     if batching == "packed" and obstacle:

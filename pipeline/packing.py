@@ -89,8 +89,10 @@ def _classify(
     hidden = body.embeddings(input_ids=input_ids, position_ids=position_ids + first_position(model.config))
     if hasattr(body, "embeddings_project"):  # ELECTRA, where embeddings are narrower than layers
         hidden = body.embeddings_project(hidden)
+    # Made once, here: where a layer is computed a second time (activation checkpointing) nested tensors want the same.
+    firsts = torch.arange(len(boundaries), dtype=boundaries.dtype, device=boundaries.device)
     for layer in body.encoder.layer:
-        hidden = layer(hidden, layout=layout, boundaries=boundaries, segment_ids=segment_ids)
+        hidden = layer(hidden, layout=layout, boundaries=boundaries, firsts=firsts, segment_ids=segment_ids)
     first = hidden.transpose(0, 1)[places]  # [reviews, 1, hidden]: heads take the first token of each row
     if hasattr(body, "pooler") and body.pooler is not None:  # BERT; the others' heads begin with the first token
         first = model.dropout(body.pooler(first))
@@ -133,6 +135,7 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     boundaries: torch.Tensor | None = None,
+    firsts: torch.Tensor | None = None,
     layout: Layout | None = None,
     segment_ids: torch.Tensor | None = None,
     **kwargs: Any,
@@ -147,6 +150,7 @@ def packed_attention(
         dropout: the probability that a weight is dropped.
         scaling: what the scores are multiplied by.
         boundaries: as in a packed batch; None for an ordinary one.
+        firsts: the boundaries among first tokens alone: 0, 1, 2 ...
         layout, segment_ids: whichever of them the packed batch has.
 
     Returns:
@@ -159,12 +163,25 @@ def packed_attention(
     first_only = query.shape[2] != key.shape[2]
     if layout is None:
         return _by_mask(query, key, value, segment_ids, first_only, dropout, scaling), None
-    attend = _by_nested if query.device.type == "cuda" else _by_runs
+    fused = _has_variable_length_kernel(query)
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # [1, tokens, heads, size]
-    return attend(query, key, value, layout, boundaries, first_only, dropout, scaling), None
+    if fused:
+        of_query = firsts if first_only else boundaries
+        return _by_nested(query, key, value, layout, of_query, boundaries, dropout, scaling), None
+    return _by_runs(query, key, value, layout, first_only, dropout, scaling), None
 
 
-def _by_runs(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+def _has_variable_length_kernel(query: torch.Tensor) -> bool:
+    """Whether nested tensors find a fused kernel. Without one they are taken apart review by review, and the host
+    waits for the device at each: in bf16 on cards older than Ampere, and for heads of odd sizes (torch 2.13,
+    `sdp_utils.cpp` and `torch/nested/_internal/sdpa.py`).
+    """
+    if query.device.type != "cuda" or query.shape[-1] % 8:
+        return False
+    return query.dtype != torch.bfloat16 or torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def _by_runs(query, key, value, layout, first_only, dropout, scaling) -> torch.Tensor:
     """Reviews of equal length stand side by side in the row, and so are a dense batch as they lie: nothing is copied,
     masked or padded.
     """
@@ -182,22 +199,21 @@ def _by_runs(query, key, value, layout, boundaries, first_only, dropout, scaling
     return torch.cat(contexts).unsqueeze(0)
 
 
-def _by_nested(query, key, value, layout, boundaries, first_only, dropout, scaling) -> torch.Tensor:
+def _by_nested(query, key, value, layout, of_query, of_key, dropout, scaling) -> torch.Tensor:
     """One kernel for the whole row, which is told where reviews begin: torch's attention of nested tensors. It takes
     the variable-length kernel that the numbers allow: flash in 16 bits, the memory-efficient one in 32, both with
     dropout, which `torch.nn.attention.varlen` has not (2.13).
     """
-    starts = torch.arange(len(boundaries), dtype=boundaries.dtype, device=boundaries.device)
 
-    def nest(tensor: torch.Tensor, one_each: bool) -> torch.Tensor:
+    def nest(tensor: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
         # The lengths are told, or else the host would wait for the device to say them.
-        lengths = {"min_seqlen": 1, "max_seqlen": 1}
-        if not one_each:
-            lengths = {"min_seqlen": layout.shortest, "max_seqlen": layout.longest}
-        offsets = starts if one_each else boundaries
-        return torch.nested.nested_tensor_from_jagged(tensor.squeeze(0), offsets, **lengths).transpose(1, 2)
+        shortest, longest = (layout.shortest, layout.longest) if offsets is of_key else (1, 1)
+        nested = torch.nested.nested_tensor_from_jagged(
+            tensor.squeeze(0), offsets, min_seqlen=shortest, max_seqlen=longest
+        )
+        return nested.transpose(1, 2)
 
-    nested = (nest(query, first_only), nest(key, False), nest(value, False))
+    nested = (nest(query, of_query), nest(key, of_key), nest(value, of_key))
     context = F.scaled_dot_product_attention(*nested, dropout_p=dropout, scale=scaling)
     return context.transpose(1, 2).values().unsqueeze(0)
 

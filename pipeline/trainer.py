@@ -77,6 +77,13 @@ class Trainer(ResumableTrainer):
             # accelerate shards on GPUs only and trains unsharded elsewhere, in silence (1.15, `AcceleratorState`).
             processes.distributed_type = DistributedType.MULTI_GPU
         super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.activation_checkpointing:
+            # accelerate 1.15, `fsdp2_apply_ac`: preserve_rng_state=False.
+            raise UserError(
+                "fsdp_activation_checkpointing would give wrong gradients: layers are computed again with other "
+                "dropout masks. Set it to false in the launcher's config, and give scripts/train.py "
+                "--activation_checkpointing true instead."
+            )
         if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
             # What models name themselves will not do: BERT and RoBERTa name their embeddings too, whose inner one
             # accelerate would then shard twice (1.15, `fsdp2_prepare_model`), and ELECTRA names nothing (5.23).
@@ -224,7 +231,8 @@ class Trainer(ResumableTrainer):
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
         _, logits, _ = super().prediction_step(model, inputs, False, ignore_keys)
-        return None, logits, labels
+        # A CUDA graph writes the next batch's logits to the same place.
+        return None, logits.clone() if self.args.torch_compile else logits, labels
 
 
 def _plain(name: Any) -> str:

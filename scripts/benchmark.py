@@ -30,7 +30,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
+from torch.autograd import DeviceType
 from transformers import PrinterCallback, TrainerCallback
 
 from pipeline.arguments import TrainingArguments
@@ -103,24 +104,31 @@ class Counted:
     """A collator that keeps count of what its batches are made of."""
 
     def __init__(self, collate: Callable) -> None:
-        self.collate, self.reviews, self.tokens, self.slots = collate, 0, 0, 0
+        self.collate, self.batches = collate, []
 
     def __call__(self, rows: list[dict]) -> dict:
         batch = self.collate(rows)
-        self.reviews += len(rows)
-        self.tokens += sum(len(row["input_ids"]) for row in rows)
-        self.slots += batch["input_ids"].numel()
+        tokens = sum(len(row["input_ids"]) for row in rows)
+        self.batches.append({"reviews": len(rows), "tokens": tokens, "slots": batch["input_ids"].numel()})
         return batch
+
+    def after(self, first: int) -> dict[str, float]:
+        """Reviews, tokens and slots (tokens with the padding) of all batches but the first ones."""
+        counted = self.batches[first:]
+        return {what: sum(batch[what] for batch in counted) for what in ("reviews", "tokens", "slots")}
 
 
 class Clock(TrainerCallback):
-    """Seconds from the first batch of training to the last update."""
+    """Seconds from the end of the steps that warm up to that of the last one."""
 
-    def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.started = now()
+    def __init__(self, warm_up: int) -> None:
+        self.warm_up = warm_up
 
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.seconds = now() - self.started
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.warm_up:
+            self.started = now()
+        elif state.global_step > self.warm_up:
+            self.seconds = now() - self.started
 
 
 def now() -> float:
@@ -146,7 +154,7 @@ def timed_rows(settings: Settings, batches: int) -> Dataset:
 
 
 def grouped_rows(settings: Settings) -> Dataset:
-    """(d)'s reviews: a fair sample of the batches that it makes of a whole epoch.
+    """What (d) is timed on: a fair sample of the batches that it makes of a whole epoch.
 
     It sorts 50 random batches at a time by length (transformers 5.23, `get_length_grouped_indices`), but of few rows
     fewer at a time, down to not at all. So 50 are drawn for it, or however many there are, and sorted; those that are
@@ -162,29 +170,31 @@ def grouped_rows(settings: Settings) -> Dataset:
 
 
 def train(way: str, settings: Settings) -> dict[str, float]:
-    """Time one pass over the rows, after a step to warm up; or after a whole pass, where programs are compiled."""
-    fixed = settings.fixed_batches if way in "ab" else settings.batches
-    rows = grouped_rows(settings) if way == "d" else timed_rows(settings, fixed)
+    """Time some batches, after one that warms up; after all of them, where programs are compiled for their shapes."""
+    timed = timed_rows(settings, settings.fixed_batches if way in "ab" else settings.batches)
+    warm_up = len(timed) // settings.batch_size if settings.torch_compile and way == "e" else 1
+    first = timed.select(range(settings.batch_size * warm_up))
+    rows = concatenate_datasets([first, grouped_rows(settings) if way == "d" else timed])
     model, tokenizer = prepare_model(settings)
-    step = partial(plain_loop, settings) if way == "a" else partial(with_trainer, way, settings)
-    compiled = settings.torch_compile and way == "e"
-    step(model, tokenizer, rows if compiled else rows.select(range(settings.batch_size)))
-    seconds, counted = step(model, tokenizer, rows)
-    reviews: float = counted.reviews
+    go = partial(plain_loop, settings) if way == "a" else partial(with_trainer, way, settings)
+    seconds, counted = go(model, tokenizer, rows, warm_up)
+    measured = {"seconds": seconds, **counted.after(warm_up)}
     if way == "d":  # whose reviews are others: as many of the others' mean length as make so many tokens
-        others = timed_rows(settings, settings.batches)["input_ids"]
-        reviews = counted.tokens * len(others) / sum(map(len, others))
-    return {"seconds": seconds, "reviews": reviews, "tokens": counted.tokens, "slots": counted.slots}
+        measured["reviews"] = measured["tokens"] * len(timed) / sum(map(len, timed["input_ids"]))
+    return measured
 
 
-def plain_loop(settings: Settings, model: torch.nn.Module, tokenizer: Any, rows: Dataset) -> tuple[float, Counted]:
-    """(a): the tutorial's way."""
+def plain_loop(
+    settings: Settings, model: torch.nn.Module, tokenizer: Any, rows: Dataset, warm_up: int
+) -> tuple[float, Counted]:
+    """(a): the tutorial's way, the rows in their order."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, fused=False)
-    started = now()
-    for batch in torch.utils.data.DataLoader(rows, settings.batch_size, shuffle=True, collate_fn=counted):
+    for number, batch in enumerate(torch.utils.data.DataLoader(rows, settings.batch_size, collate_fn=counted)):
+        if number == warm_up:
+            started = now()
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         optimizer.zero_grad()
         model(**batch).loss.backward()
@@ -198,29 +208,29 @@ def with_trainer(
     model: torch.nn.Module,
     tokenizer: Any,
     rows: Dataset,
+    warm_up: int,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> tuple[float, Counted]:
-    """(b) to (e)."""
+    """(b) to (e), the rows in their order."""
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {
             **{"output_dir": folder, "num_train_epochs": 1, "per_device_train_batch_size": settings.batch_size},
             **{"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no"},
             "use_cpu": not torch.cuda.is_available(),  # else Trainer wants a GPU for bf16
+            "train_sampling_strategy": "sequential",  # they were drawn at random, or grouped, before
             **({} if settings.mixed_precision == "no" else {settings.mixed_precision: True}),
         }
         if way == "e":
             options |= {"eval_strategy": "no", "load_best_model_at_end": False}
-            args = TrainingArguments(**options, torch_compile=settings.torch_compile)
+            # TF32, which transformers turns on for what it compiles, would be for one way alone.
+            args = TrainingArguments(**options, torch_compile=settings.torch_compile, tf32=False)
             counted = Counted(make_collator("auto", model, tokenizer, LONGEST, args))
             make = Trainer
         else:
-            strategy = "sequential" if way == "d" else "random"
-            args = transformers.TrainingArguments(
-                **options, remove_unused_columns=False, train_sampling_strategy=strategy
-            )
+            args = transformers.TrainingArguments(**options, remove_unused_columns=False)
             counted = Counted(PaddingCollator(tokenizer.pad_token_id, LONGEST if way == "b" else None))
             make = transformers.Trainer
-        clock = Clock()
+        clock = Clock(warm_up)
         trainer = make(
             model=model, args=args, train_dataset=rows, data_collator=counted, callbacks=[clock, *callbacks]
         )
@@ -344,9 +354,11 @@ def profiled(settings: Settings) -> dict[str, Any]:
     batches = max(2, settings.batches)
     model, tokenizer = prepare_model(settings)
     watch = Profile(batches)
-    with_trainer("e", settings, model, tokenizer, timed_rows(settings, batches), (watch,))
+    with_trainer("e", settings, model, tokenizer, timed_rows(settings, batches), 1, (watch,))
     on = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    times = {event.key: getattr(event, on) for event in watch.profiler.key_averages()}
+    # Operations alone: a GPU's kernels are listed beside them, with the same time once more.
+    operations = [event for event in watch.profiler.key_averages() if event.device_type == DeviceType.CPU]
+    times = {event.key: getattr(event, on) for event in operations}
     times.pop("ProfilerStep*", None)  # the whole of a step
     ranked = sorted(times, key=times.get, reverse=True)[:12]
     return {name: times[name] / sum(times.values()) for name in ranked}
@@ -560,6 +572,7 @@ def alone(measure: Callable, *arguments: Any) -> Any:
 
 
 def _begin(threads: int) -> None:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, Trainer would have each work on a batch
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

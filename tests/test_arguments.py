@@ -145,6 +145,16 @@ def test_seed_is_drawn() -> None:
     assert all(0 <= seed < 2**31 for seed in drawn)
 
 
+@pytest.mark.parametrize(("told", "expected"), [(None, False), ("NO", False), ("INDUCTOR", True)])
+def test_the_launchers_compiler_is_heeded(told: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What accelerate compiles needs batches of few shapes."""
+    monkeypatch.delenv("ACCELERATE_DYNAMO_BACKEND", raising=False)
+    if told:
+        monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", told)
+    training = parse_arguments([])[2]
+    assert (training.torch_compile, training.torch_compile_backend) == (expected, "inductor" if expected else None)
+
+
 def test_fast_dev_run_has_a_folder_of_its_own() -> None:
     training = parse_arguments(["--fast_dev_run"])[2]
     assert training.max_steps == 1

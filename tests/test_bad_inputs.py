@@ -257,6 +257,7 @@ TOGETHER = [
     (f"{STEPWISE} --eval_steps 4 --save_steps 6", "round multiple"),
     ("--config_overrides num_hidden_layers=2", "--from_scratch"),
     ("--gradient_accumulation_steps 5", "--per_device_train_batch_size"),
+    ("--torch_compile_mode reduce-overhead --gradient_accumulation_steps 2", "CUDA graphs"),
     ("--dataloader_prefetch_factor 2", "dataloader_num_workers"),
     ("--optim_args betas=1", "--optim adam takes no such values"),
     ('--lr_scheduler_kwargs {"x":1}', "--lr_scheduler_type exponential takes no such values"),

@@ -63,7 +63,9 @@ class Tokenizer:
 
 
 def arguments(device: str = "cpu", n_gpu: int = 0, torch_compile: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(device=torch.device(device), n_gpu=n_gpu, torch_compile=torch_compile)
+    return SimpleNamespace(
+        device=torch.device(device), n_gpu=n_gpu, torch_compile=torch_compile, neftune_noise_alpha=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,12 @@ def arguments(device: str = "cpu", n_gpu: int = 0, torch_compile: bool = False) 
 def test_batching_by_name(batching: str, device: str, n_gpu: int, expected: int | str | None) -> None:
     collator = make_collator(batching, small("Bert"), Tokenizer(), 64, arguments(device, n_gpu))
     assert getattr(collator, "width", "packed") == expected
+
+
+def test_noise_that_goes_by_the_width_of_a_batch_is_not_packed() -> None:
+    args = arguments()
+    args.neftune_noise_alpha = 5.0
+    assert make_collator("auto", small("Bert"), Tokenizer(), 64, args) == PaddingCollator(pad_token_id=0)
 
 
 @pytest.mark.parametrize(("compiled", "multiple"), [(False, None), (True, 64)])

@@ -237,6 +237,22 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, odd_corpus: Path, one: Path)
     assert_one_message(result)
 
 
+@pytest.mark.slow
+def test_layers_that_are_computed_again_change_nothing(tmp_path: Path, odd_corpus: Path) -> None:
+    """With dropout, whose masks have to be the same both times. FSDP's own way draws others, and is refused."""
+    launcher = target("fsdp", "--num_processes", "2", *FLOAT32)
+    dropout = ("--config_overrides", "hidden_dropout_prob=0.2,attention_probs_dropout_prob=0.2")
+    once, again = ([*dropout], [*dropout, "--activation_checkpointing", "true"])
+    for name, flags in (("once", once), ("again", again)):
+        train(tmp_path, launcher, odd_corpus, name, *flags)
+    losses = [[entry["loss"] for entry in logged_steps(tmp_path / name)] for name in ("once", "again")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    launcher = (*launcher, "--fsdp_activation_checkpointing", "true")
+    result = run(*small_training(odd_corpus, "refused"), *FLAGS, cwd=tmp_path, launcher=launcher, **ON_CPU)
+    assert "fsdp_activation_checkpointing would give wrong gradients" in result.stderr
+    assert_one_message(result)
+
+
 # Several machines: two launchers that share nothing but the loopback.
 
 

@@ -42,10 +42,8 @@ def outcome(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str
 @pytest.fixture(params=["_by_runs", "_by_nested", "_by_mask"])
 def pack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PackingCollator:
     """The collator for each way of attention; that of nested tensors is for CUDA, but runs anywhere."""
-    if request.param == "_by_mask":
-        return PackingCollator(multiple=8)
-    monkeypatch.setattr(packing, "_by_runs", getattr(packing, request.param))
-    return PackingCollator()
+    monkeypatch.setattr(packing, "_has_variable_length_kernel", lambda query: request.param == "_by_nested")
+    return PackingCollator(multiple=8 if request.param == "_by_mask" else None)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])

@@ -104,7 +104,8 @@ def test_thirty_steps_are_those_of_a_plain_loop(make, rows, quickstart, batching
     assert logged(trainer, "learning_rate") == pytest.approx(rates, rel=1e-9)
 
 
-def test_a_compiled_model_trains_and_is_scored_alike(make) -> None:
+def test_a_compiled_model_trains_and_is_scored_alike(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # transformers sets it, for all that follows
     plain = train(make(max_steps=10))
     compiled = train(make(max_steps=10, torch_compile=True, torch_compile_backend="aot_eager"))
     assert compiled.data_collator.multiple  # its batches are those for programs
