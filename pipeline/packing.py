@@ -162,7 +162,8 @@ def packed_attention(
         )
     first_only = query.shape[2] != key.shape[2]
     if layout is None:
-        return _by_mask(query, key, value, segment_ids, first_only, dropout, scaling), None
+        of_query = firsts[:-1] if first_only else segment_ids
+        return _by_mask(query, key, value, of_query, segment_ids, dropout, scaling), None
     fused = _has_variable_length_kernel(query)
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # [1, tokens, heads, size]
     if fused:
@@ -218,10 +219,9 @@ def _by_nested(query, key, value, layout, of_query, of_key, dropout, scaling) ->
     return context.transpose(1, 2).values().unsqueeze(0)
 
 
-def _by_mask(query, key, value, segment_ids, first_only, dropout, scaling) -> torch.Tensor:
+def _by_mask(query, key, value, of_query, of_key, dropout, scaling) -> torch.Tensor:
     """Every token against every token of the row, with a mask: more work, but the same program for every batch."""
-    own = torch.arange(query.shape[2], device=query.device) if first_only else segment_ids.squeeze(0)
-    same = (own[:, None] == segment_ids)[None, None]
+    same = (of_query.flatten()[:, None] == of_key)[None, None]
     return F.scaled_dot_product_attention(query, key, value, same, dropout_p=dropout, scale=scaling).transpose(1, 2)
 
 
