@@ -153,6 +153,11 @@ def timed_rows(settings: Settings, batches: int) -> Dataset:
     return shuffled_rows(settings).select(range(settings.batch_size * batches))
 
 
+def lengths_of(rows: Dataset) -> np.ndarray:
+    """Tokens of each review, [reviews]."""
+    return np.array([len(row["input_ids"]) for row in TokenRows(rows)])
+
+
 def grouped_rows(settings: Settings) -> Dataset:
     """What (d) is timed on: a fair sample of the batches that it makes of a whole epoch.
 
@@ -163,9 +168,8 @@ def grouped_rows(settings: Settings) -> Dataset:
     rows, size, wanted = shuffled_rows(settings), settings.batch_size, settings.batches
     drawn = min(-(-wanted // GROUPED) * GROUPED, len(rows) // size)
     rows = rows.select(range(drawn * size))
-    lengths = np.array([len(row["input_ids"]) for row in TokenRows(rows)])
     group = np.arange(len(rows)) // (GROUPED * size)
-    by_length = np.lexsort((-lengths, group)).reshape(drawn, size)
+    by_length = np.lexsort((-lengths_of(rows), group)).reshape(drawn, size)
     return rows.select(by_length[((np.arange(wanted) + 0.5) * drawn / wanted).astype(int)].flatten())
 
 
@@ -180,7 +184,7 @@ def train(way: str, settings: Settings) -> dict[str, float]:
     seconds, counted = go(model, tokenizer, rows, warm_up)
     measured = {"seconds": seconds, **counted.after(warm_up)}
     if way == "d":  # whose reviews are others: as many of the others' mean length as make so many tokens
-        measured["reviews"] = measured["tokens"] * len(timed) / sum(map(len, timed["input_ids"]))
+        measured["reviews"] = float(measured["tokens"] / lengths_of(timed).mean())
     return measured
 
 
@@ -241,9 +245,7 @@ def with_trainer(
 
 def dense(settings: Settings) -> dict[str, float]:
     """Forward and backward over as many tokens in one dense batch without any padding, and the matrix peak."""
-    rows = timed_rows(settings, settings.batches)
-    tokens = sum(len(row["input_ids"]) for row in TokenRows(rows).__getitems__(list(range(len(rows)))))
-    length = round(tokens / len(rows))
+    length = round(lengths_of(timed_rows(settings, settings.batches)).mean())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = prepare_model(settings)[0].to(device).train()
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.mixed_precision]

@@ -74,13 +74,15 @@ def toy_reviews(count: int) -> list[tuple[str, object]]:
 @pytest.fixture
 def toy_corpus(tmp_path: Path) -> Path:
     """150 + 50 reviews: a number that 32 does not divide, so that an epoch's last batch is a small one."""
-    return write_corpus(tmp_path / "toy", toy_reviews(200)[:150], toy_reviews(200)[150:])
+    rows = toy_reviews(200)
+    return write_corpus(tmp_path / "toy", rows[:150], rows[150:])
 
 
 @pytest.fixture(scope="module")
 def odd_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """150 + 101 reviews: a prime to test with, which no batch and no number of processes divides."""
-    return write_corpus(tmp_path_factory.mktemp("corpus"), toy_reviews(251)[:150], toy_reviews(251)[150:])
+    rows = toy_reviews(251)
+    return write_corpus(tmp_path_factory.mktemp("corpus"), rows[:150], rows[150:])
 
 
 def token_rows(corpus: Path, model: Path) -> dict:
