@@ -1,6 +1,6 @@
-"""Fine-tune a Korean classifier on NSMC, or on data laid out like it. One stage a file; data flows one way.
+"""Fine-tune a Korean text classifier. Data flows one way; docs/architecture.md has the map.
 
-For other experiments: `from pipeline import load_corpus, load_features` (see pipeline/reuse.py).
+For other experiments: `from pipeline import load_corpus, load_features` (pipeline/api.py).
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ __all__ = ["load_corpus", "load_features"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # imported when asked for: `import pipeline` itself stays instant
-        from pipeline import reuse
+    if name in __all__:  # imported on first use: `import pipeline` itself stays instant
+        from pipeline import api
 
-        return getattr(reuse, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

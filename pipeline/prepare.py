@@ -1,82 +1,103 @@
-"""The data stages in a row, as every script begins: files in place, tokenizer, features."""
+"""The data stages in a row: the files of corpus and model, then the tokenizer and the tokenized corpus."""
 
 import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import DatasetDict
-from transformers import PreTrainedTokenizerBase
+from pipeline.config.arguments import DataArguments, ModelArguments
+from pipeline.data.corpora import corpus_names, get_corpus
+from pipeline.data.corpus import CorpusFiles, CorpusSpec
+from pipeline.modeling.files import ModelFiles, fetch_model
+from pipeline.runtime.build_once import default_cache_dir
+from pipeline.runtime.errors import UserError, collect_errors
 
-from pipeline.arguments import QUICKSTART, DataArguments, ModelArguments
-from pipeline.corpus import CorpusFiles, fetch_corpus, read_blocks
-from pipeline.errors import UserError, call_all
-from pipeline.features import default_cache_dir, load_features
-from pipeline.fetch import ModelFiles, fetch_model
-from pipeline.model import load_tokenizer
-from pipeline.quickstart import write_quickstart
+if TYPE_CHECKING:  # slow to import; files that are missing are reported before
+    from datasets import DatasetDict
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+TRY_WITHOUT_NETWORK = (
+    "To see the pipeline work without a network:\n  accelerate launch scripts/train.py --recipe quickstart"
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files that a run starts from, on this machine and checked."""
+
+    corpus: CorpusSpec
+    corpus_files: CorpusFiles
+    model_files: ModelFiles
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What training starts from."""
 
-    corpus: CorpusFiles
-    model: ModelFiles
-    tokenizer: PreTrainedTokenizerBase
-    features: DatasetDict
+    sources: Sources
+    tokenizer: "PreTrainedTokenizerBase"
+    features: "DatasetDict"
     folder: Path
 
     def describe(self) -> dict[str, Any]:
-        """Where data and model came from, for the results."""
+        """Origin of data and model, for run.json."""
+        model = self.sources.model_files
         return {
-            "corpus": {"sha256": self.corpus.sha256, "official_nsmc": self.corpus.official},
-            "features": {"folder": str(self.folder), "rows": self.features.num_rows},
-            "model": {"name": self.model.name, "commit": self.model.commit, "pretrained": self.model.weights},
+            "corpus": self.sources.corpus.describe(self.sources.corpus_files),
+            "features": {"folder": str(self.folder), "num_examples": self.features.num_rows},
+            "model": {"name": model.name, "commit": model.commit, "pretrained": model.weights},
         }
 
 
-def prepare(data: DataArguments, model: ModelArguments) -> Prepared:
-    """Bring corpus and model here, then make or open the features.
+def fetch_sources(data: DataArguments, model: ModelArguments) -> Sources:
+    """Find or download the files of corpus and model. Imports nothing slow.
 
     Raises:
-        UserError: either cannot be had, said for both at once; or they do not fit.
+        UserError: something is missing; one message for both.
     """
-    cache_dir = Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()
-    corpus_root, model_name = Path(data.corpus_root_dir), model.model_name_or_path
-    own_corpus, own_model = data.corpus_name == QUICKSTART, model_name == QUICKSTART
-    if own_corpus or own_model:
-        root, folder = write_quickstart(cache_dir)
-        corpus_root, model_name = root if own_corpus else corpus_root, str(folder) if own_model else model_name
-        logger.warning("The quickstart's data and model are made by this project: its score says nothing of kcbert.")
+    corpus, cache_dir = get_corpus(data.corpus_name), cache_dir_of(data)
+    model_name, weights = model.model_name_or_path, not model.from_scratch
+    if model_name in corpus_names() and get_corpus(model_name).bundled_model:
+        model_name, weights = str(get_corpus(model_name).write_model(cache_dir)), False
+    names = {data.corpus_name, model.model_name_or_path} & set(corpus_names())
+    for notice in {get_corpus(name).notice for name in names} - {""}:
+        logger.warning(notice)
     try:
-        corpus_files, model_files = call_all(
-            partial(
-                fetch_corpus,
-                corpus_root,
-                official_only=not (own_corpus or data.allow_modified_corpus),
-                force_download=data.force_download and not own_corpus,
-            ),
-            partial(fetch_model, model_name, model.model_revision, weights=not (model.from_scratch or own_model)),
+        corpus_files, model_files = collect_errors(
+            partial(corpus.fetch, Path(data.corpus_root_dir), cache_dir, force_download=data.force_download),
+            partial(fetch_model, model_name, model.model_revision, weights=weights),
         )
     except UserError as error:
         if "could not be downloaded" not in str(error):
             raise
-        raise UserError(
-            f"{error}\n\nTo see the pipeline work with no network at all:\n"
-            "  accelerate launch scripts/train.py --recipe quickstart"
-        ) from error
-    tokenizer = load_tokenizer(model_files, data.max_seq_length)
+        raise UserError(f"{error}\n\n{TRY_WITHOUT_NETWORK}") from error
+    return Sources(corpus, corpus_files, model_files)
+
+
+def prepare(data: DataArguments, sources: Sources) -> Prepared:
+    """Load the tokenizer, and build or open the tokenized corpus.
+
+    Raises:
+        UserError: the tokenizer cannot be read or does not fit --max_length, or the cache cannot be written.
+    """
+    from pipeline.data.tokenization import load_features
+    from pipeline.modeling.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(sources.model_files, data.max_length)
     features, folder = load_features(
-        partial(read_blocks, corpus_files),
-        corpus_files.sha256,
+        sources.corpus,
+        sources.corpus_files,
         tokenizer,
-        data.max_seq_length,
-        corpus_name=data.corpus_name,
-        cache_dir=cache_dir,
+        data.max_length,
+        cache_dir=cache_dir_of(data),
         overwrite_cache=data.overwrite_cache,
     )
-    return Prepared(corpus_files, model_files, tokenizer, features, folder)
+    return Prepared(sources, tokenizer, features, folder)
+
+
+def cache_dir_of(data: DataArguments) -> Path:
+    """The folder for tokenized corpora."""
+    return Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()

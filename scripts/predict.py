@@ -1,40 +1,73 @@
-"""Label texts with a fine-tuned model, or with what scripts/export_onnx.py made of it.
+"""Label texts with a fine-tuned model, or with its ONNX export.
 
 python scripts/predict.py --model outputs/kcbert-base-nsmc "연기가 정말 좋았어요" "돈이 아까웠다"
 python scripts/predict.py --model USER/NAME --input reviews.csv --text_column review --output labels.csv
 cat reviews.txt | python scripts/predict.py --model outputs/kcbert-base-nsmc
 
-Files are txt (one text a line), csv, tsv, jsonl or parquet. With nothing to read it asks for sentences, one a line.
+Files are txt (one text a line), csv, tsv, jsonl or parquet. On a terminal without texts or --input it asks for
+sentences, one a line.
 """
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from pipeline.fetch import fetch_model
-from pipeline.launch import command, start_logging
-from pipeline.textio import Row, format_of, open_writer, read_lines, read_rows, row_of, text_writer
+from pipeline.inference.readers import Row, decode_lines, format_of, read_rows, row_from_text
+from pipeline.inference.writers import open_writer, text_writer
+from pipeline.modeling.files import fetch_model
+from pipeline.runtime.cli import command
+from pipeline.runtime.logging import configure_logging
 
 if TYPE_CHECKING:
-    from pipeline.inference import Classifier
+    from pipeline.inference.classifier import Classifier
+
+logger = logging.getLogger("pipeline.predict")
+
+
+@command
+def main() -> None:
+    configure_logging()
+    options = parse()
+    # Mistakes in file names and a missing model are reported before the slow imports.
+    if options.output:
+        format_of(options.output)
+    rows = open_rows(options)
+    fetch_model(options.model, options.revision)
+    import torch
+
+    from pipeline.inference.classifier import load_classifier
+
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    classifier = load_classifier(options.model, options.revision, dtype=dtype)
+    if rows is None:
+        answer_questions(classifier)
+        return
+    labels = Labels(classifier, rows)
+    if options.output:
+        write_file(options.output, labels, classifier.task.class_names)
+    elif not write_stdout(labels):
+        return
+    if labels.num_skipped:
+        logger.warning("%s row(s) were left out (reasons above).", f"{labels.num_skipped:,}")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", nargs="*", help="Texts to label.")
-    parser.add_argument("--model", required=True, help="A folder of scripts/train.py, or a model on the Hub.")
+    parser.add_argument("--model", required=True, help="A folder that scripts/train.py wrote, or a model on the Hub.")
     parser.add_argument("--revision", default="main", help="Branch, tag or commit on the Hub.")
     parser.add_argument("--input", type=Path, help="A file to read instead: txt, csv, tsv, jsonl or parquet.")
-    parser.add_argument("--text_column", default="text", help="The column that has the texts. Default: text.")
-    parser.add_argument("--output", type=Path, help="A file to write to, in the format that its name says.")
+    parser.add_argument("--text_column", default="text", help="The column of the texts. Default: text.")
+    parser.add_argument("--output", type=Path, help="A file to write; its suffix decides the format.")
     parser.add_argument("--bf16", action="store_true", help="Faster where the processor has bfloat16; less exact.")
     options = parser.parse_args()
     if options.texts and options.input:
@@ -42,87 +75,74 @@ def parse() -> argparse.Namespace:
     return options
 
 
-@command
-def main() -> None:
-    logger = start_logging()
-    options = parse()
-    # What is wrong with files and model is said before the slow imports.
-    if options.output:
-        format_of(options.output)
-    rows = rows_of(options)
-    fetch_model(options.model, options.revision)
-    import torch
+def open_rows(options: argparse.Namespace) -> Iterator[Row] | None:
+    """The texts to label; None if a person at a terminal is asked for them.
 
-    from pipeline.inference import load_classifier
-
-    start_logging()  # again: transformers is there now, and with it its progress bars
-    dtype = torch.bfloat16 if options.bf16 else torch.float32
-    classifier = load_classifier(options.model, options.revision, dtype=dtype)
-    if rows is None:
-        ask(classifier)
-        return
-    skipped: list[Row] = []
-    answers = tqdm(label(classifier, rows, skipped), unit=" texts", disable=None if options.output else True)
-    if options.output:
-        names = ["row", "text", "label", "probability", *classifier.labels, "truncated"]
-        with open_writer(options.output, names) as write:
-            count = sum(1 for _ in map(write, answers))
-        logger.info("%s texts labelled: %s", f"{count:,}", options.output)
-    else:
-        write = text_writer(sys.stdout, ".txt", [])
-        try:
-            for answer in answers:
-                write(answer)
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever read, as `head` does, has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-    if skipped:
-        logger.warning("%s row(s) were left out, as said above.", f"{len(skipped):,}")
-
-
-def rows_of(options: argparse.Namespace) -> Iterator[Row] | None:
-    """The texts to label, of which the first is read already; None where they are to be asked for."""
+    Of a file the first row is read at once, so that a mistake in it is reported early.
+    """
     if options.input:
         rows = read_rows(options.input, options.text_column)
         return chain([row for row in [next(rows, None)] if row], rows)
     if options.texts:
-        return (row_of(number, text) for number, text in enumerate(options.texts, start=1))
-    if sys.stdin.isatty():
-        return None
-    return read_lines(line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+        return (row_from_text(number, text) for number, text in enumerate(options.texts, start=1))
+    return None if sys.stdin.isatty() else decode_lines(sys.stdin.buffer)
 
 
-def label(classifier: "Classifier", rows: Iterator[Row], skipped: list[Row]) -> Iterator[dict]:
-    """Pair each readable row with its answer, in order; report the others as they come."""
-    logger = start_logging()
-    waiting: deque[tuple[int, str]] = deque()
+class Labels:
+    """Each readable row with its prediction, in order. Rows that cannot be read are logged and counted."""
 
-    def texts() -> Iterator[str]:
-        for row in rows:
-            if row.problem:
+    def __init__(self, classifier: "Classifier", rows: Iterable[Row]) -> None:
+        self.num_skipped = 0
+        self._classifier, self._rows = classifier, rows
+        self._pending: deque[tuple[int, str]] = deque()  # rows that the classifier has taken and not yet labelled
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for prediction in self._classifier.predict(self._texts()):
+            number, text = self._pending.popleft()
+            yield {
+                "row": number,
+                "text": text,
+                "label": prediction.label,
+                "probability": prediction.probability,
+                **prediction.probabilities,
+                "truncated": prediction.truncated,
+            }
+
+    def _texts(self) -> Iterator[str]:
+        for row in self._rows:
+            if row.text is None:
                 logger.warning("row %d %s; left out", row.number, row.problem)
-                skipped.append(Row(row.number))
+                self.num_skipped += 1
             else:
-                waiting.append((row.number, row.text))
+                self._pending.append((row.number, row.text))
                 yield row.text
 
-    for answer in classifier.predict(texts()):
-        number, text = waiting.popleft()
-        yield {
-            "row": number,
-            "text": text,
-            "label": answer.label,
-            "probability": answer.probability,
-            **answer.probabilities,
-            "truncated": answer.truncated,
-        }
+
+def write_file(path: Path, labels: Labels, class_names: Iterable[str]) -> None:
+    """Write one row for each text: its number in the input, label, probabilities, and whether it was truncated."""
+    names = ["row", "text", "label", "probability", *class_names, "truncated"]
+    with open_writer(path, names) as write:
+        count = sum(1 for _ in map(write, tqdm(labels, unit=" texts", disable=None)))  # None: no bar off a terminal
+    logger.info("%s texts labelled: %s", f"{count:,}", path)
 
 
-def ask(classifier: "Classifier") -> None:
+def write_stdout(labels: Labels) -> bool:
+    """Write one line for each text. Returns False if the reader, such as `head`, has closed the pipe."""
+    write = text_writer(sys.stdout, ".txt", [])
+    try:
+        for row in labels:
+            write(row)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again as it exits
+        return False
+    return True
+
+
+def answer_questions(classifier: "Classifier") -> None:
     """Label sentences as they are typed, until an empty line or the end of input."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (lets `input` go back in the line and to earlier ones)
+        import readline  # noqa: F401  (gives `input` cursor keys and history)
     print("문장을 입력하세요. 빈 줄을 입력하면 끝납니다.")
     while True:
         try:
@@ -135,9 +155,9 @@ def ask(classifier: "Classifier") -> None:
             continue
         if not text:
             return
-        (answer,) = classifier.predict([text])
-        cut = f"  (앞의 {classifier.max_seq_length}토큰만 읽었습니다)" if answer.truncated else ""
-        print(f"{answer.label}  {answer.probability:.4f}{cut}")
+        (prediction,) = classifier.predict([text])
+        note = f"  (앞의 {classifier.max_length}토큰만 읽었습니다)" if prediction.truncated else ""
+        print(f"{prediction.label}  {prediction.probability:.4f}{note}")
 
 
 if __name__ == "__main__":

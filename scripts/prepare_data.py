@@ -6,22 +6,24 @@ python scripts/prepare_data.py --recipe quickstart    # with the options of scri
 Then, in any other experiment: datasets.load_from_disk(path)
 """
 
-from pipeline.launch import command, start_logging
-from pipeline.offline import stop_if_missing
+from pipeline.runtime.cli import command
+from pipeline.runtime.logging import configure_logging
 
 
 @command
 def main() -> None:
-    start_logging()
-    stop_if_missing(defaults={"from_scratch": True})  # before the slow imports
-    from pipeline.arguments import parse_arguments
-    from pipeline.features import log_examples
-    from pipeline.prepare import prepare
+    configure_logging()
+    from pipeline.config.parser import parse_arguments
+    from pipeline.prepare import fetch_sources, prepare
 
     data_args, model_args, _ = parse_arguments()
     model_args.from_scratch = True  # weights are not needed to tokenize
-    prepared = prepare(data_args, model_args)
-    log_examples(prepared.features["train"], prepared.tokenizer)
+    sources = fetch_sources(data_args, model_args)
+
+    from pipeline.data.tokenization import log_examples  # slow: missing files are reported before
+
+    prepared = prepare(data_args, sources)
+    log_examples(prepared.features["train"], prepared.tokenizer, sources.corpus.task)
     print(prepared.folder)
 
 

@@ -1,36 +1,16 @@
-"""What every test stands on: no network, folders of its own, toys made on the spot, the real scripts run small."""
+"""Fixtures that several rooms use."""
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import shutil
 from pathlib import Path
 
-# Before anything of Hugging Face is imported: the libraries read these once.
-SCRATCH = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
-os.environ.update(
-    HF_HUB_OFFLINE="1",
-    HF_HOME=str(SCRATCH / "huggingface"),
-    HF_DATASETS_CACHE=str(SCRATCH / "datasets"),
-    HF_HUB_DISABLE_TELEMETRY="1",
-    TOKENIZERS_PARALLELISM="false",
-    OMP_NUM_THREADS="1",  # toys gain nothing by a second thread; threads that compete for cores take ten times longer
-)
-os.environ.pop("HF_TOKEN", None)
+import pytest
+from support import SCRATCH, SHARED, TWO_PROCESSES, toy_reviews, write_corpus
 
-import pytest  # noqa: E402
-
-from pipeline.quickstart import write_quickstart  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-NO_DROPOUT = "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"
+from pipeline.data.corpora.quickstart import write_quickstart
+from pipeline.runtime.build_once import default_cache_dir
 
 
 def pytest_sessionfinish() -> None:
-    import shutil
-
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
@@ -53,22 +33,8 @@ def kcbert(official: Path) -> Path:
 @pytest.fixture(scope="session")
 def quickstart() -> tuple[Path, Path]:
     """The quickstart's corpus root and its model folder (config and tokenizer)."""
-    return write_quickstart(SCRATCH / "datasets" / "nsmc-pipeline")
-
-
-def write_corpus(root: Path, train: list[tuple[str, object]], test: list[tuple[str, object]]) -> Path:
-    """Write texts and labels in NSMC's layout."""
-    (root / "nsmc").mkdir(parents=True)
-    for name, rows in (("ratings_train.txt", train), ("ratings_test.txt", test)):
-        lines = ["id\tdocument\tlabel", *(f"{number}\t{text}\t{label}" for number, (text, label) in enumerate(rows))]
-        (root / "nsmc" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return root
-
-
-def toy_reviews(count: int) -> list[tuple[str, object]]:
-    """Texts of seven lengths, whose words tell their labels."""
-    words = ("재밌다 최고다 감동이다".split(), "별로다 지루하다 아깝다".split())
-    return [(f"{'영화가 ' * (i % 7)}{words[i % 2][i % 3]} {i}", (i + 1) % 2) for i in range(count)]
+    folder = write_quickstart(default_cache_dir())
+    return folder, folder / "model"
 
 
 @pytest.fixture
@@ -85,86 +51,7 @@ def odd_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"), rows[:150], rows[150:])
 
 
-def token_rows(corpus: Path, model: Path) -> dict:
-    """`input_ids`, at most 32 tokens, and `label` of each split of a corpus, by the tokenizer of a model's folder."""
-    from transformers import AutoTokenizer
-
-    from pipeline.corpus import fetch_corpus, read_corpus
-    from pipeline.features import tokenize
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    features = {
-        split: next(tokenize([rows], tokenizer, 32))
-        for split, rows in read_corpus(fetch_corpus(corpus, official_only=False)).items()
-    }
-    return {split: rows.select_columns(["input_ids", "label"]) for split, rows in features.items()}
-
-
-def small_classifier(kind: str, **changes: object):
-    """A classifier of random weights and no dropout: Bert, Electra, Roberta, DistilBert."""
-    import transformers
-
-    config = getattr(transformers, f"{kind}Config")(
-        **{
-            **{"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
-            **{"intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 1, "initializer_range": 0.3},
-            **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-            **({"embedding_size": 16} if kind == "Electra" else {}),
-            **changes,
-        }
-    )
-    return getattr(transformers, f"{kind}ForSequenceClassification")(config)
-
-
-def run(*words: str, cwd: Path, launcher: tuple[str, ...] = (), timeout: float = 280, **env: str):
-    """Run a script of this project as a user would, with nothing of this process's state but its environment."""
-    command = [*launcher, str(ROOT / "scripts" / words[0]), *words[1:]]
-    if not launcher:
-        command.insert(0, sys.executable)
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    }
-    return subprocess.run(
-        command, cwd=cwd, env={**environment, **env}, capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-ACCELERATE = (str(Path(sys.executable).with_name("accelerate")), "launch")
-
-
-CONFIGS = ROOT / "accelerate_configs"
-
-
-# Of two processes that talk over gloo. `accelerate launch --cpu --num_processes 2` would start one.
-TWO_PROCESSES = (*ACCELERATE, "--config_file", str(CONFIGS / "cpu.yaml"))
-
-
 @pytest.fixture(scope="session")
 def two_processes() -> tuple[str, ...]:
     """A launcher of two processes."""
     return TWO_PROCESSES
-
-
-def train_small(cwd: Path, launcher: tuple[str, ...], corpus: Path, output: str, *flags: str) -> list[dict]:
-    """Run scripts/train.py on a toy with the quickstart's model and return what it logged, step by step."""
-    result = run(*small_training(corpus, output), *flags, cwd=cwd, launcher=launcher, **ON_CPU)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return logged_steps(cwd / output)
-
-
-ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # processes that compete for cores take ten times longer
-
-
-def small_training(corpus: Path, output: str) -> list[str]:
-    """The command line that trains the quickstart's model, without dropout, on a toy."""
-    return [
-        *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc", "--corpus_root_dir", str(corpus)),
-        *("--allow_modified_corpus", "--config_overrides", NO_DROPOUT, "--output_dir", output, "--logging_steps", "1"),
-        *("--validation_fraction", "0.1"),
-    ]
-
-
-def logged_steps(output: Path) -> list[dict]:
-    """What a run logged after each update."""
-    log = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return [entry for entry in log if "loss" in entry]

@@ -1,0 +1,1 @@
+"""Scores: what a run writes about them and what a person sees of them."""

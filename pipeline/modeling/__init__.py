@@ -1,0 +1,1 @@
+"""A name -> files -> tokenizer and model, and a model that reads packed batches."""

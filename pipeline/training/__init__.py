@@ -1,0 +1,1 @@
+"""The Trainer: optimizer, schedule, loss; checkpoints that resume bit for bit."""
