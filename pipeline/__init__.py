@@ -5,7 +5,7 @@ For other experiments: `from pipeline import load_corpus, load_features` (pipeli
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load_corpus", "load_features"]
 
 

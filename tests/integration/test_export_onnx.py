@@ -61,7 +61,7 @@ def test_without_the_corpus_of_the_training_it_is_generated_texts(
 ) -> None:
     if corpus:
         record_training(saved, corpus, tmp_path / "nowhere")
-    texts, name = read_texts()
+    texts, name = read_texts(corpus_root_dir=str(tmp_path / "nowhere"))
     assert name == "quickstart"
     assert len(texts) == 40
 
