@@ -105,4 +105,5 @@ def test_processes_stop_together_through_the_store(tmp_path: Path, asked: str, t
         )
         for rank in range(2)
     ]
-    assert [process.communicate(timeout=60)[0] for process in processes] == [f"{tick}\n"] * 2
+    # The last line: gloo of torch 2.9 greets on stdout.
+    assert [process.communicate(timeout=60)[0].splitlines()[-1] for process in processes] == [str(tick)] * 2
