@@ -4,10 +4,12 @@ import logging
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import TASK, runs
 
 from pipeline.evaluation.report import closing_table, evaluation_table, log_arguments
+from pipeline.tasks import SingleLabelClassification
 
 VALIDATION, TEST = runs.scores(runs.VALIDATION), runs.scores(runs.TEST)
 
@@ -35,6 +37,13 @@ def test_columns_are_aligned_with_korean_names(tmp_path: Path) -> None:
     lines = table(evaluation_table({"validation": VALIDATION, "test": TEST}, TASK, tmp_path))
     assert any("부정" in line for line in lines)
     assert len({width(line) for line in lines}) == 1
+
+
+def test_columns_are_aligned_with_fullwidth_names(tmp_path: Path) -> None:
+    """ＡＢＣ takes as many columns as 가나다, and is another class of width in Unicode."""
+    task = SingleLabelClassification(("ＡＢＣ", "가나다"))
+    scores = task.evaluate(np.array([[2.0, 1.0], [0.0, 1.0]]), np.array([0, 1]))
+    assert len({width(line) for line in table(evaluation_table({"test": scores}, task, tmp_path))}) == 1
 
 
 @pytest.mark.parametrize(
