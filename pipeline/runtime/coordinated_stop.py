@@ -60,7 +60,7 @@ class _StoreBoard:
     KEY = "pipeline/stop"
 
     def __init__(self) -> None:
-        # torch 2.9 to 2.14 have no public name for the default group's store.
+        # torch 2.9 to 2.13 have no public name for the default group's store.
         from torch.distributed.distributed_c10d import _get_default_store
 
         self.store = _get_default_store()

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from huggingface_hub import constants
 from support import ROOT, TASK
 from support.hub import Hub
@@ -17,21 +16,6 @@ from support.hub import Hub
 from pipeline.modeling.files import ModelFiles, fetch_model
 from pipeline.modeling.loading import load_model, load_tokenizer
 from pipeline.runtime.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def saved(quickstart: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with weights in a folder."""
-    folder = shutil.copytree(quickstart[1], tmp_path_factory.mktemp("saved") / "model")
-    torch.manual_seed(0)
-    load_model(fetch_model(str(folder), weights=False), TASK).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it, for a test that changes it."""
-    return shutil.copytree(saved, tmp_path / "model")
 
 
 def test_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Tokenizer and model from files: with the task's names, in float32, and no longer than the model reads."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,6 @@ from pipeline.modeling.files import fetch_model
 from pipeline.modeling.loading import first_position, load_config, load_model, load_tokenizer, num_positions
 from pipeline.runtime.errors import UserError
 from pipeline.tasks import SingleLabelClassification
-
-
-@pytest.fixture(scope="module")
-def saved(quickstart: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with weights in a folder."""
-    folder = shutil.copytree(quickstart[1], tmp_path_factory.mktemp("saved") / "model")
-    torch.manual_seed(0)
-    load_model(fetch_model(str(folder), weights=False), TASK).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it, for a test that changes it."""
-    return shutil.copytree(saved, tmp_path / "model")
 
 
 def test_pretrained_weights_are_loaded(saved: Path) -> None:
