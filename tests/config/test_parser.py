@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers.integrations import unset_hf_deepspeed_config
 
 from pipeline.config.parser import parse_arguments, peek_arguments, public_arguments, recipe_names
 from pipeline.data.corpora import corpus_names, get_corpus
@@ -116,7 +117,10 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
         (["--deepspeed", "x.json"], ["--deepspeed x.json: "]),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
+def test_mistakes_are_named(flags: list[str], names: list[str], request: pytest.FixtureRequest) -> None:
+    # transformers keeps a broken DeepSpeed config in a global until the garbage collector comes; every model that the
+    # same process loads before then fails.
+    request.addfinalizer(unset_hf_deepspeed_config)
     with pytest.raises(UserError) as caught:
         parse_arguments(flags)
     for name in names:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import ACCELERATE, run
-from support.hub import TOKEN, Hub
+from support.hub import TOKEN, Hub, assert_refused
 from support.models import save_random_classifier
 from transformers import pipeline
 
@@ -64,14 +64,6 @@ def client(hub: Hub, code: str):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def assert_refused(result: subprocess.CompletedProcess, *expected: str) -> None:
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    for words in expected:
-        assert words in result.stderr
-    assert "/commit/" not in result.stdout  # nothing is reported as pushed
 
 
 def test_training_pushes_at_its_end(hub: Hub, tmp_path: Path) -> None:

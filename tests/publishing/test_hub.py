@@ -2,14 +2,13 @@
 
 import math
 import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from support import run
-from support.hub import TOKEN, Hub
+from support.hub import TOKEN, Hub, assert_refused
 from support.runs import UPLOADED
 
 from pipeline.publishing.hub import LARGEST_FILE, Destination, check_size, requested_destination
@@ -21,14 +20,6 @@ IN_REPOSITORY = {*UPLOADED, "results.json", "README.md"}
 def push(hub: Hub, run_dir: Path, *flags: str, token: str = TOKEN, name: str = "me/reviews"):
     words = ("push_to_hub.py", "--model_dir", str(run_dir), "--hub_model_id", name, *flags)
     return run(*words, cwd=run_dir.parent, **hub.environment(token))
-
-
-def assert_refused(result: subprocess.CompletedProcess, *expected: str) -> None:
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    for words in expected:
-        assert words in result.stderr
-    assert "/commit/" not in result.stdout  # nothing is reported as pushed
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import secrets
+import subprocess
 import tempfile
 import threading
 from collections import Counter
@@ -472,3 +473,12 @@ def _sha256(content: bytes) -> str:
 
 def _git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def assert_refused(result: subprocess.CompletedProcess, *expected: str) -> None:
+    """A script that pushes ended with one message for its user, and pushed nothing."""
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    for words in expected:
+        assert words in result.stderr
+    assert "/commit/" not in result.stdout  # nothing is reported as pushed
