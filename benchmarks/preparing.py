@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-import pipeline.data.tokenization  # noqa: F401  `load_features` imports it on first use: not while it is timed
+import pipeline.data.features  # noqa: F401  `load_features` imports it on first use: not while it is timed
 from benchmarks.common import (
     MAX_LENGTH,
     Settings,

@@ -49,7 +49,7 @@ def time_first_step(settings: Settings, folder: Path) -> list[float]:
         "--output_dir": str(folder / "run"),
         "--max_steps": "1",
     }
-    flags = ["--from_scratch", "--overwrite_output_dir"]
+    flags = ["--from_scratch", "--overwrite_output_dir", "--disable_tqdm", "false"]  # no terminal, but a bar
     command = [*LAUNCH, str(SCRIPT), *(word for option in options.items() for word in option), *flags]
     started, text, seconds = time.perf_counter(), "", []
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as run:

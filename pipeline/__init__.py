@@ -1,17 +1,21 @@
 """Fine-tune a Korean text classifier. Data flows one way; docs/architecture.md has the map.
 
-For other experiments: `from pipeline import load_corpus, load_features` (pipeline/api.py).
+For other experiments: `from pipeline import load_classifier, load_corpus, load_features`.
 """
 
+import importlib
 from typing import Any
 
-__version__ = "0.2.0"
-__all__ = ["load_corpus", "load_features"]
+__version__ = "0.3.0"
+EXPORTED = {
+    "load_classifier": "pipeline.inference.classifier",
+    "load_corpus": "pipeline.api",
+    "load_features": "pipeline.api",
+}
+__all__ = ["load_classifier", "load_corpus", "load_features"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # imported on first use: `import pipeline` itself stays instant
-        from pipeline import api
-
-        return getattr(api, name)
+    if name in EXPORTED:  # imported on first use: `import pipeline` itself stays instant
+        return getattr(importlib.import_module(EXPORTED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.arguments import DataArguments, ModelArguments
 from pipeline.data.corpora import corpus_names, get_corpus
 from pipeline.data.corpus import CorpusFiles, CorpusSpec
+from pipeline.data.hub_dataset import HubDataset
+from pipeline.data.own_data import OwnDataOptions, OwnFiles
 from pipeline.modeling.files import ModelFiles, fetch_model
 from pipeline.runtime.build_once import default_cache_dir
 from pipeline.runtime.errors import UserError, collect_errors
+from pipeline.tasks import Task
 
 if TYPE_CHECKING:  # slow to import; files that are missing are reported before
-    from datasets import DatasetDict
     from transformers import PreTrainedTokenizerBase
+
+    from pipeline.data.features import Features
 
 logger = logging.getLogger(__name__)
 
@@ -39,36 +43,91 @@ class Prepared:
 
     sources: Sources
     tokenizer: "PreTrainedTokenizerBase"
-    features: "DatasetDict"
-    folder: Path
+    features: "Features"
+
+    @property
+    def task(self) -> Task:
+        """What is to be learnt."""
+        return self.features.task
 
     def describe(self) -> dict[str, Any]:
-        """Origin of data and model, for run.json."""
-        model = self.sources.model_files
+        """Origin of data and model, for run.json. Everything that cards say of the data is in it."""
+        sources, features = self.sources, self.features
         return {
-            "corpus": self.sources.corpus.describe(self.sources.corpus_files),
-            "features": {"folder": str(self.folder), "num_examples": self.features.num_rows},
-            "model": {"name": model.name, "commit": model.commit, "pretrained": model.weights},
+            "corpus": {
+                **sources.corpus.describe(sources.corpus_files),
+                "task": self.task.describe(),
+                "report": features.report,
+            },
+            "features": {
+                "folder": str(features.folder),
+                "num_examples": features.splits.num_rows,
+                "statistics": features.statistics,
+            },
+            "model": {
+                "name": sources.model_files.name,
+                "commit": sources.model_files.commit,
+                "pretrained": sources.model_files.weights,
+            },
         }
 
 
-def fetch_sources(data: DataArguments, model: ModelArguments) -> Sources:
+def create_corpus(data: DataArguments, expected: Task | None = None) -> CorpusSpec:
+    """The corpus that the options name: files, a dataset of the Hub, or one of `pipeline.data.corpora`.
+
+    Args:
+        data: the options.
+        expected: the task of a model that is evaluated on own data, whose labels are then the model's.
+
+    Raises:
+        UserError: there are no such files, or the corpus has no such labels.
+    """
+    label_column = tuple(data.label_column or ())
+    if not data.is_own_data:
+        corpus = get_corpus(data.corpus_name)
+        return corpus.select(" ".join(label_column)) if label_column else corpus
+    options = OwnDataOptions(
+        text_column=tuple(data.text_column or ()),
+        label_column=label_column,
+        problem_type=data.problem_type,
+        class_names=tuple(data.class_names or ()),
+        skip_bad_rows=data.skip_bad_rows,
+        expected=expected,
+    )
+    if data.dataset_name:
+        return HubDataset(data.name, data.dataset_name, data.dataset_config_name, data.dataset_revision, options)
+    return OwnFiles(data.name, data.files, options)
+
+
+def fetch_sources(data: DataArguments, model: ModelArguments, expected: Task | None = None) -> Sources:
     """Find or download the files of corpus and model. Imports nothing slow.
+
+    Args:
+        data: which corpus.
+        model: which model.
+        expected: as for `create_corpus`.
 
     Raises:
         UserError: something is missing; one message for both.
     """
-    corpus, cache_dir = get_corpus(data.corpus_name), cache_dir_of(data)
+    if data.files and not data.train_file and not expected:
+        raise UserError(f"--{min(data.files)}_file without --train_file: there is nothing to train on.")
+    cache_dir = cache_dir_of(data)
     model_name, weights = model.model_name_or_path, not model.from_scratch
     if model_name in corpus_names() and get_corpus(model_name).bundled_model:
         model_name, weights = str(get_corpus(model_name).write_model(cache_dir)), False
-    names = {data.corpus_name, model.model_name_or_path} & set(corpus_names())
-    for notice in {get_corpus(name).notice for name in names} - {""}:
+    used = {model.model_name_or_path, *([] if data.is_own_data else [data.corpus_name])} & set(corpus_names())
+    for notice in {get_corpus(name).notice for name in used} - {""}:
         logger.warning(notice)
+
+    def fetch_corpus() -> tuple[CorpusSpec, CorpusFiles]:
+        corpus = create_corpus(data, expected)
+        root_dir = Path(data.corpus_root_dir)
+        return corpus, corpus.fetch(root_dir, cache_dir, force_download=data.force_download)
+
     try:
-        corpus_files, model_files = collect_errors(
-            partial(corpus.fetch, Path(data.corpus_root_dir), cache_dir, force_download=data.force_download),
-            partial(fetch_model, model_name, model.model_revision, weights=weights),
+        (corpus, corpus_files), model_files = collect_errors(
+            fetch_corpus, partial(fetch_model, model_name, model.model_revision, weights=weights, onnx=False)
         )
     except UserError as error:
         if "could not be downloaded" not in str(error):
@@ -83,19 +142,21 @@ def prepare(data: DataArguments, sources: Sources) -> Prepared:
     Raises:
         UserError: the tokenizer cannot be read or does not fit --max_length, or the cache cannot be written.
     """
-    from pipeline.data.tokenization import load_features
+    from pipeline.data.features import load_features
     from pipeline.modeling.loading import load_tokenizer
 
     tokenizer = load_tokenizer(sources.model_files, data.max_length)
-    features, folder = load_features(
+    features = load_features(
         sources.corpus,
         sources.corpus_files,
         tokenizer,
         data.max_length,
+        long_text=data.long_text,
+        clean=data.clean,
         cache_dir=cache_dir_of(data),
         overwrite_cache=data.overwrite_cache,
     )
-    return Prepared(sources, tokenizer, features, folder)
+    return Prepared(sources, tokenizer, features)
 
 
 def cache_dir_of(data: DataArguments) -> Path:

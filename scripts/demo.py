@@ -2,19 +2,22 @@
 
 python scripts/demo.py --model outputs/kcbert-base-nsmc    # then open the address that it prints
 
-The page shows the label with its probability, the words that it rests on, and what was too long to be read.
+The page shows what the model decides and how sure it is, the words that this rests on, and what was too long to be
+read. It has two text boxes for a model of pairs, and a number for a regression.
 """
 
 import argparse
 import errno
 import ipaddress
+import json
 import logging
 import socket
 
-from pipeline.modeling.files import fetch_model
+from pipeline.modeling.files import ModelFiles, fetch_model
 from pipeline.runtime.cli import command
 from pipeline.runtime.errors import UserError
 from pipeline.runtime.logging import configure_logging
+from pipeline.runtime.run_dir import RESULTS
 
 logger = logging.getLogger("pipeline.demo")
 
@@ -23,7 +26,7 @@ logger = logging.getLogger("pipeline.demo")
 def main() -> None:
     configure_logging()
     options = parse()
-    fetch_model(options.model, options.revision)  # a missing model is reported before the slow imports
+    files = fetch_model(options.model, options.revision)  # a missing model is reported before the slow imports
     try:
         from pipeline.inference.demo_page import build_page, serve
     except ModuleNotFoundError as error:
@@ -34,7 +37,8 @@ def main() -> None:
         address = listener.getsockname()
         if not ipaddress.ip_address(address[0]).is_loopback:
             logger.warning("--host %s: anyone who can reach this machine can open the page.", options.host)
-        page = build_page(load_classifier(options.model, options.revision), options.model)
+        classifier = load_classifier(options.model, options.revision)
+        page = build_page(classifier, options.model, label_range(files))
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"The page is at http://{host}:{address[1]} until you press Ctrl-C.", flush=True)
         serve(page, listener)
@@ -49,6 +53,15 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=7860, help="Port to listen on. 0: any free one. Default: 7860.")
     return parser.parse_args()
+
+
+def label_range(files: ModelFiles) -> tuple[float, float] | None:
+    """The smallest and the largest number of a regression's test data, if the model's folder has its scores."""
+    try:
+        low, high = json.loads((files.folder / RESULTS).read_text(encoding="utf-8"))["test"]["label_range"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return low, high
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -20,11 +20,11 @@ def main() -> None:
     model_args.from_scratch = True  # weights are not needed to tokenize
     sources = fetch_sources(data_args, model_args)
 
-    from pipeline.data.tokenization import log_examples  # slow: missing files are reported before
+    from pipeline.data.features import log_examples  # slow: missing files are reported before
 
     prepared = prepare(data_args, sources)
-    log_examples(prepared.features["train"], prepared.tokenizer, sources.corpus.task)
-    print(prepared.folder)
+    log_examples(prepared.features.splits["train"], prepared.tokenizer, prepared.task)
+    print(prepared.features.folder)
 
 
 if __name__ == "__main__":

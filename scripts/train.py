@@ -18,57 +18,106 @@ def main() -> None:
     install_signal_handlers()
 
     # Parse, and find the files of corpus and model: mistakes are reported before the slow imports.
-    from pipeline.config.parser import parse_arguments, public_arguments
+    from pipeline.config.parser import (
+        changed_options,
+        check_metric,
+        given_options,
+        parse_arguments,
+        public_arguments,
+    )
     from pipeline.prepare import fetch_sources, prepare
     from pipeline.runtime import xla
 
-    data_args, model_args, training_args = parse_arguments()
+    data_args, model_args, training_args = parse_arguments(about=__doc__)
     with xla.thread_lock:
         sources = fetch_sources(data_args, model_args)
 
     from transformers import enable_full_determinism, set_seed
 
-    from pipeline.data.splits import select_splits
-    from pipeline.data.tokenization import log_examples
-    from pipeline.evaluation.report import closing_table, log_arguments
+    from pipeline.data.features import log_examples
+    from pipeline.data.splits import labels_of, select_splits
+    from pipeline.evaluation.report import (
+        closing_table,
+        describe_examples,
+        describe_labels,
+        describe_model,
+        log_arguments,
+        opening_screen,
+    )
     from pipeline.evaluation.results import describe_training, environment
     from pipeline.evaluation.scoring import score_splits
     from pipeline.modeling.batching import make_collator
     from pipeline.modeling.loading import load_model
+    from pipeline.modeling.prediction_settings import keep_prediction_settings
     from pipeline.publishing.hub import check_size, create_repository, requested_destination
-    from pipeline.publishing.model_card import model_card
+    from pipeline.publishing.model_card import model_card, save_card
     from pipeline.publishing.publish import publish_finished_run
     from pipeline.runtime.devices import use_all_cores
-    from pipeline.runtime.run_dir import CARD, RESULTS, RUN, write_json
+    from pipeline.runtime.logging import log_to_file, show
+    from pipeline.runtime.run_dir import LOG, RESULTS, RUN, write_json
+    from pipeline.tasks.weights import with_class_weights
+    from pipeline.training.progress import show_progress
     from pipeline.training.resume_settings import check_resume_settings, result_settings
     from pipeline.training.run import check_nodes, open_run
     from pipeline.training.trainer import Trainer
 
     # Open the run.
     use_all_cores()
+    output_dir = Path(training_args.output_dir)
     arguments = public_arguments(data_args, model_args, training_args)
-    log_arguments(arguments)
     destination = requested_destination(training_args)
     resume_from = open_run(training_args)
+    log_to_file(output_dir / LOG, append=bool(resume_from))
+    log_arguments(arguments)
     create_repository(destination)
     training_args.push_to_hub = False  # Trainer's own push would overwrite our card and upload pickles
 
     # Data.
-    task = sources.corpus.task
     with xla.thread_lock:
         prepared = prepare(data_args, sources)
-    check_nodes(arguments, prepared.folder, resume_from)
-    log_examples(prepared.features["train"], prepared.tokenizer, task)
-    limit = training_args.global_batch_size if training_args.fast_dev_run else None
-    seed, fraction = data_args.validation_seed, data_args.validation_fraction
-    splits = select_splits(prepared.features, task, fraction, seed, limit=limit)
+    check_nodes(arguments, prepared.features.folder, resume_from)
+    check_metric(training_args, prepared.task, "greater_is_better" in given_options())
+    splits = select_splits(
+        prepared.features.splits,
+        prepared.task,
+        data_args.validation_fraction,
+        data_args.validation_seed,
+        test_fraction=data_args.test_fraction,
+        limit=training_args.global_batch_size if training_args.fast_dev_run else None,
+    )
+    if "logging_steps" not in given_options():
+        training_args.logging_steps = training_args.default_logging_steps(len(splits["train"]))
+    # What only the data decides.
+    arguments["training"] |= {name: getattr(training_args, name) for name in ("logging_steps", "greater_is_better")}
+    task = with_class_weights(prepared.task, data_args.class_weights, labels_of(splits["train"]))
+    log_examples(prepared.features.splits["train"], prepared.tokenizer, task)
+    labels = {name: describe_labels(task, labels_of(rows)) for name, rows in splits.items()}
     chosen_on = "validation" if "validation" in splits else "test"
 
     # Model.
     with xla.initialize_in_turn():
         (enable_full_determinism if training_args.full_determinism else set_seed)(training_args.seed)
         model = load_model(sources.model_files, task, model_args.config_overrides)
+    keep_prediction_settings(model.config, task, data_args.clean, data_args.long_text)
     check_size(model, destination)
+    batches = (data_args.batching, model, prepared.tokenizer, data_args.max_length, training_args, data_args.long_text)
+    collator = make_collator(*batches)
+    show(
+        opening_screen(
+            data_args.name,
+            task,
+            labels,
+            prepared.features.statistics,
+            report=prepared.features.report,
+            max_length=data_args.max_length,
+            long_text=data_args.long_text,
+            model=describe_model(
+                model_args.model_name_or_path, model, collator, pretrained=sources.model_files.weights
+            ),
+            changed=changed_options(),
+            examples=describe_examples(prepared.features.splits["train"], prepared.tokenizer, task),
+        )
+    )
 
     # Train.
     trainer = Trainer(
@@ -77,31 +126,35 @@ def main() -> None:
         args=training_args,
         train_dataset=splits["train"],
         eval_dataset=splits[chosen_on],
-        data_collator=make_collator(data_args.batching, model, prepared.tokenizer, data_args.max_length, training_args),
+        data_collator=collator,
         processing_class=prepared.tokenizer,
-        settings=result_settings(arguments, prepared.describe(), prepared.folder.name, model.config.to_dict()),
+        settings=result_settings(arguments, prepared.describe(), prepared.features.folder.name, model.config.to_dict()),
     )
     if resume_from:
         check_resume_settings(resume_from, trainer.origin, allow_changed=training_args.allow_changed_settings)
+    show_progress(trainer, task, chosen_on)
     outcome = trainer.train(resume_from_checkpoint=resume_from)
-    trainer.save_model(training_args.output_dir)
+    trainer.save_model(str(output_dir))
     trainer.save_state()
 
     # Evaluate and report.
-    scores, _ = score_splits(trainer, task, splits)
+    task, scores, logits = score_splits(trainer, task, splits, tune=True)
+    keep_prediction_settings(model.config, task, data_args.clean, data_args.long_text)
     if trainer.is_world_process_zero():
-        output_dir, precision = Path(training_args.output_dir), trainer.accelerator.mixed_precision
+        precision = trainer.accelerator.mixed_precision
+        model.config.save_pretrained(output_dir)  # thresholds are known only now
         training = describe_training(outcome, trainer.state, chosen_on, data_args, training_args, precision)
-        origin = {**prepared.describe(), "arguments": arguments}
+        origin = {**prepared.describe(), "splits": labels, "arguments": arguments}
         machine = environment(training_args.world_size, precision)
         write_json(output_dir / RUN, {**origin, "environment": machine})
         write_json(output_dir / RESULTS, {**training, **scores})  # last: it marks the run as finished
-        model_card(output_dir).save(output_dir / CARD)
-        print(closing_table({**training, **scores}, task, output_dir, prepared.folder))
+        save_card(output_dir, model_card(output_dir))
+        diagnosis = task.diagnose(logits["test"], labels_of(splits["test"]))
+        print(closing_table({**training, **scores}, task, output_dir, prepared.features.folder, diagnosis))
 
     # Publish.
     if destination:
-        print(f"  {'pushed':<9} {publish_finished_run(Path(training_args.output_dir), destination)}")
+        print(f"  {'pushed':<9} {publish_finished_run(output_dir, destination)}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,14 @@ def official() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kakao() -> Path:
+    """The folder with the real files of KorNLI (but those to train on) and KorSTS, where the machine has them."""
+    if not (SHARED / "korsts" / "sts-train.tsv").is_file() or not (SHARED / "kornli" / "xnli.dev.ko.tsv").is_file():
+        pytest.skip(f"KorNLI and KorSTS are not in {SHARED}: nothing to check against")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
 def kcbert(official: Path) -> Path:
     """kcbert-base's config and vocabulary, where the machine has them. No weights."""
     if not (SHARED / "kcbert-base" / "vocab.txt").is_file():

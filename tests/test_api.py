@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 import pipeline
 from pipeline import load_corpus, load_features
+from pipeline.inference import classifier
 from pipeline.runtime.errors import UserError
 
 
@@ -57,12 +58,26 @@ def test_scripts_and_other_experiments_share_one_folder(tmp_path: Path) -> None:
 def test_what_is_missing_is_the_error_of_the_scripts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the corpus NSMC is not in"):
         load_corpus(corpus_root_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # offline, no folder and no lock is made for a download
     with pytest.raises(UserError, match="the model beomi/kcbert-base is not in the Hub's cache"):
         load_features(corpus_name="quickstart", cache_dir=tmp_path)
 
 
-def test_the_package_has_these_two_and_no_others() -> None:
-    assert set(pipeline.__all__) == {"load_corpus", "load_features"}
+def test_data_of_ones_own_by_the_names_of_the_options(quickstart: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, count in (("a", 6), ("b", 2)):
+        lines = ["sentence1,sentence2,label", *(f"글 {number},{name},{number % 2}" for number in range(count))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    where = {"train_file": tmp_path / "a.csv", "test_file": [str(tmp_path / "b.csv")], "class_names": ["부정", "긍정"]}
+    corpus = load_corpus(**where)
+    assert corpus.num_rows == {"train": 6, "test": 2}
+    assert corpus["train"].features["label"].names == ["부정", "긍정"]
+    features = load_features(str(quickstart[1]), 16, **where, cache_dir=tmp_path / "cache")
+    assert features["test"].column_names == ["sentence1", "sentence2", "label", "input_ids", "token_type_ids"]
+
+
+def test_the_package_has_these_and_no_others() -> None:
+    assert set(pipeline.__all__) == {"load_classifier", "load_corpus", "load_features"}
+    assert pipeline.load_classifier is classifier.load_classifier
     with pytest.raises(AttributeError, match="load_nothing"):
         pipeline.load_nothing  # noqa: B018
 

@@ -31,13 +31,13 @@ def words(toy_corpus: Path, quickstart: tuple[Path, Path], tmp_path: Path) -> li
 
 def test_features_are_found_again_and_overwritten_on_demand(words: list[str], tmp_path: Path) -> None:
     prepared = prepare_by(*words)
-    assert prepared.folder.parent == tmp_path / "cache"
-    assert max(map(len, prepared.features["train"]["input_ids"])) == prepared.tokenizer.model_max_length == 8
-    written = (prepared.folder / "features.json").stat().st_mtime_ns
-    assert prepare_by(*words).folder == prepared.folder
-    assert (prepared.folder / "features.json").stat().st_mtime_ns == written
-    assert prepare_by(*words, "--overwrite_cache").folder == prepared.folder
-    assert (prepared.folder / "features.json").stat().st_mtime_ns > written
+    assert prepared.features.folder.parent == tmp_path / "cache"
+    assert max(map(len, prepared.features.splits["train"]["input_ids"])) == prepared.tokenizer.model_max_length == 8
+    written = (prepared.features.folder / "features.json").stat().st_mtime_ns
+    assert prepare_by(*words).features.folder == prepared.features.folder
+    assert (prepared.features.folder / "features.json").stat().st_mtime_ns == written
+    assert prepare_by(*words, "--overwrite_cache").features.folder == prepared.features.folder
+    assert (prepared.features.folder / "features.json").stat().st_mtime_ns > written
 
 
 def test_the_origin_of_data_and_model(words: list[str], toy_corpus: Path, quickstart: tuple[Path, Path]) -> None:
@@ -47,8 +47,18 @@ def test_the_origin_of_data_and_model(words: list[str], toy_corpus: Path, quicks
         for split in ("train", "test")
     }
     assert prepared.describe() == {
-        "corpus": {"name": "nsmc_layout", "sha256": digests},
-        "features": {"folder": str(prepared.folder), "num_examples": {"train": 150, "test": 50}},
+        "corpus": {
+            "name": "nsmc_layout",
+            "sha256": digests,
+            "card": get_corpus("nsmc_layout").card.describe(),
+            "task": prepared.task.describe(),
+            "report": {},
+        },
+        "features": {
+            "folder": str(prepared.features.folder),
+            "num_examples": {"train": 150, "test": 50},
+            "statistics": prepared.features.statistics,
+        },
         "model": {"name": str(quickstart[1]), "commit": None, "pretrained": False},
     }
 
@@ -59,7 +69,7 @@ def test_a_forced_download_is_tried(words: list[str], tmp_path: Path, monkeypatc
     files = {split: SourceFile(file.name, sha256=digest) for split, file in get_corpus("nsmc").files.items()}
     monkeypatch.setattr(nsmc.Nsmc, "files", files)
     words += ["--corpus_name", "nsmc", "--corpus_root_dir", str(root)]
-    assert prepare_by(*words).features.num_rows == {"train": 2, "test": 2}
+    assert prepare_by(*words).features.splits.num_rows == {"train": 2, "test": 2}
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
         prepare_by(*words, "--force_download")
 

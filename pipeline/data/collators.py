@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+TOKEN_LISTS = ("input_ids", "token_type_ids")  # of an example, one number a token
+
 
 @dataclass(frozen=True)
 class SequenceRuns:
@@ -49,28 +51,36 @@ class PaddingCollator:
         """Build one batch.
 
         Args:
-            examples: each with `input_ids` (a sequence of int) and `label` (int).
+            examples: each with `input_ids` (a sequence of int) and `label` (int, float, or a list of float); pairs with
+                `token_type_ids` where the model reads them; long texts in windows with `window_lengths`, of windows
+                that lie end to end in the other two.
 
         Returns:
-            `labels` (int64, [batch]) first, since Trainer and accelerate read the batch size off the first tensor;
-            `input_ids` (int64, [batch, width]); `attention_mask` (int64, [batch, width]; or float32,
-            [batch, 1, 1, width], if additive). No `token_type_ids`: models default to one segment, and RoBERTa has
-            only one.
+            `labels` (int64 or float32, [batch, ...]) first, since Trainer and accelerate read the batch size off the
+            first tensor; `input_ids` (int64, [batch, width]); `attention_mask` (int64, [batch, width]; or float32,
+            [batch, 1, 1, width], if additive); `token_type_ids` (int64, [batch, width]) if the examples have them:
+            models default to one segment. With windows the rows are windows, and `windows_of_example` (int64, [batch,
+            most windows of an example]) has the rows of each example, then -1.
         """
-        width = self.width or max(len(example["input_ids"]) for example in examples)
-        input_ids = np.full((len(examples), width), self.pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros((len(examples), width), dtype=np.int64)
-        for row, example in enumerate(examples):
-            length = len(example["input_ids"])
-            input_ids[row, :length] = example["input_ids"]
+        sequences = _split_windows(examples)
+        width = self.width or max(len(sequence["input_ids"]) for sequence in sequences)
+        shape = len(sequences), width
+        batch = {name: np.zeros(shape, dtype=np.int64) for name in TOKEN_LISTS if name in sequences[0]}
+        batch["input_ids"][:] = self.pad_token_id
+        attention_mask = np.zeros(shape, dtype=np.int64)
+        for row, sequence in enumerate(sequences):
+            length = len(sequence["input_ids"])
             attention_mask[row, :length] = 1
+            for name, tokens in batch.items():
+                tokens[row, :length] = sequence[name]
         mask = torch.from_numpy(attention_mask)
         if self.additive_mask:
             mask = (1 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
         return {
-            "labels": torch.tensor([example["label"] for example in examples], dtype=torch.int64),
-            "input_ids": torch.from_numpy(input_ids),
+            "labels": _labels(examples),
+            **{name: torch.from_numpy(tokens) for name, tokens in batch.items()},
             "attention_mask": mask,
+            **_windows_of_example(examples),
         }
 
 
@@ -89,36 +99,71 @@ class PackingCollator:
         """Build one batch.
 
         Args:
-            examples: each with `input_ids` (a sequence of int) and `label` (int).
+            examples: as for `PaddingCollator`.
 
         Returns:
-            `labels` (int64, [examples]) first, as in a padded batch and in the order of `examples`; `input_ids` and
-            `position_ids` (int64, [1, tokens]; positions restart at 0); `cu_seqlens` (int32, [examples + 1]: cumulative
-            lengths); `row_of_label` (int64, [examples]: which sequence of the row each label belongs to). Sequences
-            are sorted by length, shortest first, so that those of equal length are neighbors. Then `layout`
-            (`SequenceRuns`), which differs from batch to batch; or, with `pad_to_multiple_of`, `seq_idx` (int32,
-            [1, tokens]: the sequence that each token belongs to; padding gets the number of sequences).
+            `labels` (int64 or float32, [examples, ...]) first, as in a padded batch and in the order of `examples`;
+            `input_ids`, `position_ids` (int64, [1, tokens]; positions restart at 0) and, if the examples have them,
+            `token_type_ids`; `cu_seqlens` (int32, [examples + 1]: cumulative lengths); `row_of_label` (int64,
+            [examples]: which sequence of the row each label belongs to). Sequences are sorted by length, shortest
+            first, so that those of equal length are neighbors. Then `layout` (`SequenceRuns`), which differs from batch
+            to batch; or, with `pad_to_multiple_of`, `seq_idx` (int32, [1, tokens]: the sequence that each token belongs
+            to; padding gets the number of sequences). With windows a sequence is a window, `row_of_label` has an entry
+            for each of them, in the order of `examples`, and `windows_of_example` is that of a padded batch.
         """
-        lengths = np.array([len(example["input_ids"]) for example in examples])
+        sequences = _split_windows(examples)
+        lengths = np.array([len(sequence["input_ids"]) for sequence in sequences])
         order = np.argsort(lengths, kind="stable")
         cu_seqlens = np.concatenate([[0], np.cumsum(lengths[order])])
-        input_ids = np.concatenate([examples[index]["input_ids"] for index in order])
-        position_ids = np.arange(len(input_ids)) - np.repeat(cu_seqlens[:-1], lengths[order])
-        padding = -len(input_ids) % self.pad_to_multiple_of if self.pad_to_multiple_of else 0
+        tokens = {
+            name: np.concatenate([sequences[index][name] for index in order])
+            for name in TOKEN_LISTS
+            if name in sequences[0]
+        }
+        position_ids = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], lengths[order])
+        padding = -int(cu_seqlens[-1]) % self.pad_to_multiple_of if self.pad_to_multiple_of else 0
         batch: dict[str, Any] = {
-            "labels": torch.tensor([example["label"] for example in examples], dtype=torch.int64),
-            "input_ids": _one_row(input_ids, padding),
+            "labels": _labels(examples),
+            **{name: _one_row(numbers, padding) for name, numbers in tokens.items()},
             "position_ids": _one_row(position_ids, padding),
             "cu_seqlens": torch.from_numpy(cu_seqlens.astype(np.int32)),
             "row_of_label": torch.from_numpy(np.argsort(order)),
+            **_windows_of_example(examples),
         }
         if self.pad_to_multiple_of:
-            seq_idx = np.repeat(np.arange(len(examples)), lengths[order])
-            batch["seq_idx"] = _one_row(seq_idx, padding, len(examples)).int()
+            seq_idx = np.repeat(np.arange(len(sequences)), lengths[order])
+            batch["seq_idx"] = _one_row(seq_idx, padding, len(sequences)).int()
         else:
             distinct, counts = np.unique(lengths, return_counts=True)
             batch["layout"] = SequenceRuns(tuple(zip(distinct.tolist(), counts.tolist(), strict=True)))
         return batch
+
+
+def _labels(examples: Sequence[dict[str, Any]]) -> torch.Tensor:
+    """int64 of integers, float32 of numbers and of lists of numbers."""
+    return torch.tensor([example["label"] for example in examples])
+
+
+def _split_windows(examples: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The token lists of each window; of each example where texts are not read in windows."""
+    if "window_lengths" not in examples[0]:
+        return examples
+    windows = []
+    for example in examples:
+        ends = np.cumsum(example["window_lengths"])
+        lists = {name: np.asarray(example[name]) for name in TOKEN_LISTS if name in example}
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            windows.append({name: tokens[start:end] for name, tokens in lists.items()})
+    return windows
+
+
+def _windows_of_example(examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    if "window_lengths" not in examples[0]:
+        return {}
+    counts = np.array([len(example["window_lengths"]) for example in examples])
+    rows = np.arange(counts.max()) + (np.cumsum(counts) - counts)[:, None]
+    rows[np.arange(counts.max()) >= counts[:, None]] = -1
+    return {"windows_of_example": torch.from_numpy(rows)}
 
 
 def _one_row(numbers: np.ndarray, padding: int, value: int = 0) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pipeline.data.download import SourceFile, download_files, file_sha256
 from pipeline.runtime.errors import UserError
@@ -57,6 +59,19 @@ class CorpusCard:
     source_url: str | None = None
     tags: tuple[str, ...] = ()
 
+    def describe(self) -> dict[str, Any]:
+        """As JSON has it; `from_description` makes an equal card of it."""
+        return asdict(self)
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any]) -> Self:
+        """The card of a run, from its run.json."""
+        texts = {"title", "texts", "about", "license", "labels", "limits"}
+        values: dict[str, Any] = {
+            name: Bilingual(*value) if name in texts else value for name, value in described.items()
+        }
+        return cls(**{**values, "tags": tuple(values["tags"])})
+
 
 @dataclass(frozen=True)
 class CorpusFiles:
@@ -77,22 +92,31 @@ class CorpusSpec(ABC):
     Attributes:
         summary: a phrase for `--help`.
         task: columns, labels, loss, metrics.
-        files: by split: `train` and `test`.
+        label_columns: the tasks of a corpus that has labels of several kinds, by the value of `--label_column`; `task`
+            is the one without that option.
+        files: by split: `train` and `test`, and `validation` if the corpus has one. A split may have several files,
+            whose rows follow one another.
         card: what cards say of it.
         subfolder: of `--corpus_root_dir`, where the files are; the corpus' name if empty.
+        is_generated: whether `folder` writes the files, so that `--corpus_root_dir` would do nothing.
         layout: what a file looks like, for the message that it is missing.
         bundled_model: a phrase for `--help`, if the corpus comes with a model of its own name (`write_model`).
         notice: logged when the corpus or its model is used; "" if there is nothing to warn of.
+        report: what was seen while the files were read, for run.json and the terminal.
     """
 
-    summary: ClassVar[str]
-    task: ClassVar[Task]
-    files: ClassVar[Mapping[str, SourceFile]]
-    card: ClassVar[CorpusCard]
-    subfolder: ClassVar[str] = ""
-    layout: ClassVar[str] = ""
-    bundled_model: ClassVar[str] = ""
-    notice: ClassVar[str] = ""
+    summary: str
+    task: Task
+    label_columns: Mapping[str, Task] = {}
+    files: Mapping[str, SourceFile | tuple[SourceFile, ...]]
+    card: CorpusCard
+    subfolder: str = ""
+    is_generated: bool = False
+    layout: str = ""
+    bundled_model: str = ""
+    notice: str = ""
+    report: Mapping[str, Any] = {}
+    label_column: str = ""  # of `label_columns`, as `select` was told
 
     @property
     def name(self) -> str:
@@ -101,7 +125,33 @@ class CorpusSpec(ABC):
 
     @abstractmethod
     def read_file(self, path: Path) -> Iterator[Dataset]:
-        """Read one split block by block: the task's text columns and `label`, in file order. See `blocks`."""
+        """Read one file block by block: the task's text columns and `label`, in file order. See `blocks`."""
+
+    def select(self, label_column: str) -> Self:
+        """The corpus with the labels of one of `label_columns`.
+
+        Raises:
+            UserError: it has no such labels.
+        """
+        if label_column not in self.label_columns:
+            known = ", ".join(self.label_columns)
+            expected = f"expected one of {known}" if known else "it has one kind of labels; leave the option out"
+            raise UserError(f"--label_column is {label_column}, which {self.name} does not have; {expected}.")
+        selected = copy.copy(self)
+        selected.task, selected.label_column = self.label_columns[label_column], label_column
+        return selected
+
+    def options(self) -> dict[str, Any]:
+        """What decides the rows, besides the files' bytes: part of the key of the tokenized corpus."""
+        return {"label_column": self.label_column} if self.label_columns else {}
+
+    def resolve(self, files: CorpusFiles) -> Self:
+        """The corpus with its task and its report known, which of a user's own data only its content tells.
+
+        Raises:
+            UserError: the content is not what a task can be made of.
+        """
+        return self
 
     def folder(self, root_dir: Path, cache_dir: Path) -> Path:
         """Where the files are. A corpus that is generated writes them into `cache_dir` first, if they are not there."""
@@ -112,7 +162,7 @@ class CorpusSpec(ABC):
         return None
 
     def check(self, path: Path, file: SourceFile, sha256: str) -> None:
-        """Check that the file of one split is what it should be.
+        """Check that a file is what it should be.
 
         Raises:
             UserError: it is malformed (file, line and reason are named), or not the one that is known.
@@ -126,7 +176,12 @@ class CorpusSpec(ABC):
     def missing_files(self, root_dir: Path) -> list[str]:
         """The names of files that are not on this machine and would be downloaded."""
         folder = root_dir.expanduser() / (self.subfolder or self.name)
-        return [file.name for file in self.files.values() if not (folder / file.name).is_file()]
+        files = chain.from_iterable(self.split_files().values())
+        return [file.name for file in files if not (folder / file.name).is_file()]
+
+    def split_files(self) -> dict[str, tuple[SourceFile, ...]]:
+        """The files of each split, in the order of their rows."""
+        return {split: files if isinstance(files, tuple) else (files,) for split, files in self.files.items()}
 
     def write_model(self, cache_dir: Path) -> Path:
         """The folder of the model that comes with the corpus (see `bundled_model`), written first if need be."""
@@ -147,21 +202,22 @@ class CorpusSpec(ABC):
             UserError: a file is missing, malformed or not the one that is known.
         """
         folder = self.folder(root_dir, cache_dir)
-        paths = {split: folder / file.name for split, file in self.files.items()}
+        paths = {file: folder / file.name for file in chain.from_iterable(self.split_files().values())}
         for path in paths.values():
             if path.exists() and not path.is_file():
                 raise UserError(f"{path} is not a file; expected the examples of one split. Move it away.")
-        urls = {file: url for file in self.files.values() if (url := self.url(file))}
-        missing = [file for split, file in self.files.items() if not paths[split].is_file()]
+        urls = {file: url for file in paths if (url := self.url(file))}
+        missing = [file for file, path in paths.items() if not path.is_file()]
         if out_of_reach := [file for file in missing if file not in urls or not download]:
             raise UserError(self._missing(folder / out_of_reach[0].name, expects_own=out_of_reach[0] not in urls))
         wanted = urls if force_download else {file: urls[file] for file in missing}
         if wanted and download:
             download_files(wanted, folder, self.card.title.en, self.card.source_url, replace=force_download)
-        digests = {split: file_sha256(path) for split, path in paths.items()}
-        for split, file in self.files.items():
-            self.check(paths[split], file, digests[split])
-        return CorpusFiles(folder, digests)
+        digests = {file: file_sha256(path) for file, path in paths.items()}
+        for file, path in paths.items():
+            self.check(path, file, digests[file])
+        sha256 = {split: joint_sha256([digests[file] for file in each]) for split, each in self.split_files().items()}
+        return CorpusFiles(folder, sha256)
 
     def _missing(self, path: Path, *, expects_own: bool) -> str:
         if not expects_own:
@@ -180,25 +236,47 @@ class CorpusSpec(ABC):
         return Features({**text, "label": self.task.label_feature})
 
     def blocks(self, path: Path, rows: Iterable[dict[str, Any]]) -> Iterator[Dataset]:
-        """Rows as blocks of bounded size: the columns of `features`, a class by its name or its number.
+        """Rows as blocks of bounded size, each with the text columns and `label`.
+
+        Args:
+            path: the file, for messages.
+            rows: `label` is the name or the number of a class; of several labels 0 or 1 for each; or a number.
 
         Raises:
-            UserError: a row does not fit, such as one with an unknown label.
+            UserError: a row cannot be made, for a key or a value in the file, or it does not fit, such as one with an
+                unknown label.
         """
         from datasets import Dataset
 
-        features, numbered = self.features(), enumerate(rows, start=1)
-        while block := list(islice(numbered, BLOCK_SIZE)):
-            for number, row in block:
-                try:
-                    features.encode_example(row)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise UserError(f"{path}, example {number}: {error}; found {row}") from error
-            yield Dataset.from_list([row for _, row in block], features=features)
+        features, checked = self.features(), self._checked(path, rows)
+        while block := list(islice(checked, BLOCK_SIZE)):
+            yield Dataset.from_list(block, features=features)
+
+    def _checked(self, path: Path, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        features, iterator, row = self.features(), iter(rows), None
+        for number in count(1):
+            try:
+                row = None
+                row = next(iterator)
+                features.encode_example(row)
+                if missing := [name for name, value in row.items() if value is None]:
+                    raise ValueError(f"{missing[0]} is missing")
+                if self.task.problem_type == "multi_label_classification" and len(row["label"]) != self.task.num_labels:
+                    raise ValueError(f"label has {len(row['label'])} values, not {self.task.num_labels}")
+            except StopIteration:
+                return
+            except (KeyError, TypeError, ValueError) as error:
+                reason = repr(error) if isinstance(error, KeyError) else str(error)
+                found = f"; found {row}" if row else ""
+                raise UserError(f"{path}, example {number}: {reason}{found}") from error
+            yield row
 
     def read_blocks(self, files: CorpusFiles) -> dict[str, Iterator[Dataset]]:
         """Read each split block by block, so that memory does not grow with the files."""
-        return {split: self.read_file(files.folder / file.name) for split, file in self.files.items()}
+        return {
+            split: chain.from_iterable(self.read_file(files.folder / file.name) for file in parts)
+            for split, parts in self.split_files().items()
+        }
 
     def read(self, files: CorpusFiles) -> DatasetDict:
         """Read all splits into memory."""
@@ -210,4 +288,9 @@ class CorpusSpec(ABC):
 
     def describe(self, files: CorpusFiles) -> dict[str, Any]:
         """Origin of the data, for run.json."""
-        return {"name": self.name, "sha256": files.sha256}
+        return {"name": self.name, "sha256": files.sha256, "card": self.card.describe()}
+
+
+def joint_sha256(digests: Sequence[str]) -> str:
+    """The hex digest of several files, from that of each; of one file its own."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,10 +1,12 @@
 """Rows of token ids as torch datasets, and their order in training."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from torch.utils.data import Dataset, Sampler
 
 from pipeline.tasks import IGNORE_INDEX
@@ -48,12 +50,18 @@ class TokenizedDataset(Dataset):
     key, and a label that the loss ignores.
 
     Args:
-        rows: with the columns `input_ids` and `label`.
+        rows: with the columns `input_ids` and `label`; with or without `token_type_ids` and `window_lengths`.
         ignored_label: the label of a filler.
     """
 
     def __init__(self, rows: datasets.Dataset, ignored_label: Any = IGNORE_INDEX) -> None:
         self.rows, self.ignored_label = rows.with_format("arrow"), ignored_label
+        filler = {
+            "input_ids": np.zeros(1, dtype=np.int32),
+            "token_type_ids": np.zeros(1, dtype=np.int8),
+            "window_lengths": np.ones(1, dtype=np.int32),
+        }
+        self.filler = {name: value for name, value in filler.items() if name in rows.column_names}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,20 +74,23 @@ class TokenizedDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """One example each: `input_ids` (int32, [tokens]) and `label`."""
+        """One example each: `input_ids` (int32, [tokens]), `label`, and those of the other two that the rows have."""
         examples = iter(self._read([index for index in indices if index < len(self.rows)]))
-        filler = {"input_ids": np.zeros(1, dtype=np.int32), "label": self.ignored_label}
+        filler = {**self.filler, "label": self.ignored_label}
         return [next(examples) if index < len(self.rows) else filler for index in indices]
 
     def _read(self, indices: list[int]) -> list[dict[str, Any]]:
         if not indices:
             return []
         table = self.rows[indices]
-        column = table["input_ids"].combine_chunks()
-        tokens = column.values.to_numpy()
-        offsets = column.offsets.to_numpy().tolist()
+        columns = [_views(table[name]) for name in self.filler]
         labels = table["label"].to_pylist()
-        return [
-            {"input_ids": tokens[start:end], "label": label}
-            for start, end, label in zip(offsets, offsets[1:], labels, strict=False)
-        ]
+        names = (*self.filler, "label")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, labels, strict=True)]
+
+
+def _views(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """A column of lists as one array for each."""
+    lists = column.combine_chunks()
+    numbers, offsets = lists.values.to_numpy(), lists.offsets.to_numpy().tolist()
+    return [numbers[start:end] for start, end in pairwise(offsets)]

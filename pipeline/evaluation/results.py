@@ -26,7 +26,12 @@ if TYPE_CHECKING:  # slow to import
 
 logger = logging.getLogger(__name__)
 
-DATA_OPTIONS = ("corpus_name", "validation_fraction", "validation_seed", "max_length", "batching")
+DATA_OPTIONS = (
+    *("corpus_name", "dataset_name", "dataset_config_name", "dataset_revision", "text_column", "label_column"),
+    *("problem_type", "class_names", "skip_bad_rows", "validation_fraction", "test_fraction", "validation_seed"),
+    *("max_length", "long_text", "clean", "batching"),
+)
+PATH_OPTIONS = ("corpus_root_dir", "train_file", "validation_file", "test_file", "cache_dir")
 EVALUATION_OPTIONS = (*DATA_OPTIONS, "per_device_eval_batch_size", "mixed_precision")
 PACKAGES = ["torch", "transformers", "datasets", "accelerate", "evaluate", "tokenizers", "huggingface_hub", "Korpora"]
 
@@ -71,7 +76,7 @@ def describe_training(
             "best_checkpoint": Path(best).name if best else None,
         },
         "evaluated_with": {
-            **{name: getattr(data, name) for name in DATA_OPTIONS},
+            **{name: value for name in DATA_OPTIONS if (value := getattr(data, name)) is not None},
             "per_device_eval_batch_size": training.per_device_eval_batch_size,
             "mixed_precision": mixed_precision,
         },
@@ -81,13 +86,13 @@ def describe_training(
 def evaluation_settings(files: ModelFiles) -> dict[str, Any]:
     """The options that the final evaluation of a model's training had, as far as the model's folder tells.
 
-    results.json goes to the Hub with the model. The paths of corpus and cache are in run.json, which does not.
+    results.json goes to the Hub with the model. The paths of data and cache are in run.json, which does not.
     """
     evaluated_with = _read_section(files.folder / RESULTS, "evaluated_with")
     data = _read_section(files.folder / RUN, "arguments").get("data", {})
     return {
         **{name: value for name, value in evaluated_with.items() if name in EVALUATION_OPTIONS},
-        **{name: data[name] for name in ("corpus_root_dir", "cache_dir") if name in data},
+        **{name: data[name] for name in PATH_OPTIONS if name in data},
     }
 
 

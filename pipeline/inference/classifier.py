@@ -1,6 +1,6 @@
 """A fine-tuned model, from a folder or the Hub, as a function from texts to labels. PyTorch or ONNX Runtime."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,29 +9,33 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from pipeline.data.collators import PackingCollator, PaddingCollator
+from pipeline.data.tokenization import TOKEN_TYPES, Text, TextEncoder
 from pipeline.modeling.files import fetch_model
 from pipeline.modeling.loading import load_config, load_model, load_tokenizer, num_positions
 from pipeline.modeling.packed_attention import can_pack, enable_packing
+from pipeline.modeling.prediction_settings import prediction_settings, task_of_config
 from pipeline.runtime.errors import UserError
-from pipeline.tasks import Decision, Task, create_task
+from pipeline.tasks import Decision, Task
 
-WINDOW = 4096  # texts kept in memory and sorted by length together
+CHUNK_SIZE = 4096  # texts kept in memory and sorted by length together
 MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 32_768}  # padding included; on two cores 512 was faster than 1024 to 4096
+DEFAULT_MAX_LENGTH = 512  # of a model that names no limit
 ONNX_FILES = ("model_quantized.onnx", "model.onnx")
 
-Example = dict[str, Any]  # `input_ids` and `label`, as the collators read them
-ComputeLogits = Callable[[list[Example]], np.ndarray]  # -> float32, [examples, num_labels]
+Sequences = list[dict[str, Any]]  # `input_ids`, `label` and maybe `token_type_ids`, as the collators read them
+ComputeLogits = Callable[[Sequences], np.ndarray]  # -> float32, [sequences, num_labels]
 
 
 @dataclass(frozen=True)
 class Prediction(Decision):
-    """The decision for one text, and how much of the text it rests on.
+    """The decision for one text or pair, and how much of it the decision rests on.
 
     Attributes:
-        num_tokens: length of the text before truncation, special tokens included.
-        truncated: whether the text was longer than `max_length`.
+        num_tokens: before anything is cut, special tokens included.
+        truncated: whether a part was not read: it has more tokens than `max_length`, and is not read in windows.
     """
 
     num_tokens: int
@@ -39,12 +43,13 @@ class Prediction(Decision):
 
 
 class Classifier:
-    """Labels texts in batches of similar length and returns the labels in the order of the texts.
+    """Labels texts, or pairs of texts, in batches of similar length, and returns the labels in their order.
 
     Attributes:
-        task: class names and probabilities.
+        task: class names and probabilities; two text columns: it reads pairs.
         tokenizer: a fast tokenizer.
-        max_length: in tokens; longer texts are truncated as in training.
+        max_length: in tokens; longer texts are cut, or read in windows, as in training.
+        encoder: texts -> token ids, as in training: with the same cleaning.
         model: the PyTorch model in evaluation mode; None with ONNX Runtime.
         max_batch_tokens: tokens in a batch, padding included.
     """
@@ -57,43 +62,73 @@ class Classifier:
         compute_logits: ComputeLogits,
         model: PreTrainedModel | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS["cpu"],
+        *,
+        clean: str = "none",
+        long_text: str = "head",
     ) -> None:
         self.task = task
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.encoder = TextEncoder(
+            tokenizer, max_length, long_text=long_text, pairs=len(task.text_columns) == 2, clean=clean
+        )
         self.model = model
         self.max_batch_tokens = max_batch_tokens
         self._compute_logits = compute_logits
 
-    def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Label a stream of texts in order. At most `WINDOW` of them are in memory."""
-        texts = iter(texts)
-        while window := list(islice(texts, WINDOW)):
-            logits, lengths = self._logits_of_window(window)
+    def predict(self, texts: str | Iterable[Text]) -> Iterator[Prediction]:
+        """Label a stream of texts, or of pairs as tuples, in order. At most `CHUNK_SIZE` of them are in memory.
+
+        A `str` is one text, and not its letters.
+
+        Raises:
+            UserError: pairs where the model reads single texts, or the other way round.
+        """
+        texts = iter([texts] if isinstance(texts, str) else texts)
+        while chunk := list(islice(texts, CHUNK_SIZE)):
+            logits, lengths = self._logits_of_chunk(chunk)
             for probabilities, length in zip(self.task.probabilities(logits), lengths, strict=True):
                 decision = self.task.decide(probabilities)
-                yield Prediction(**vars(decision), num_tokens=length, truncated=length > self.max_length)
+                truncated = length > self.max_length and self.encoder.long_text != "windows"
+                yield Prediction(**vars(decision), num_tokens=length, truncated=truncated)
 
-    def logits(self, texts: list[str]) -> np.ndarray:
-        """float32, [texts, num_labels]."""
-        if not texts:
-            return np.zeros((0, self.task.num_labels), dtype=np.float32)
-        starts = range(0, len(texts), WINDOW)
-        return np.concatenate([self._logits_of_window(texts[start : start + WINDOW])[0] for start in starts])
+    def logits(self, texts: str | Iterable[Text]) -> np.ndarray:
+        """float32, [texts, num_labels]. Texts and errors as for `predict`."""
+        texts = iter([texts] if isinstance(texts, str) else texts)
+        chunks = [np.zeros((0, self.task.num_labels), dtype=np.float32)]
+        while chunk := list(islice(texts, CHUNK_SIZE)):
+            chunks.append(self._logits_of_chunk(chunk)[0])
+        return np.concatenate(chunks)
 
-    def _logits_of_window(self, texts: list[str]) -> tuple[np.ndarray, list[int]]:
-        encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        examples: list[Example] = [{"input_ids": self._truncate(ids), "label": 0} for ids in encoded["input_ids"]]
-        logits = np.empty((len(examples), self.task.num_labels), dtype=np.float32)
-        widths = [min(length, self.max_length) for length in lengths]
-        for indices in batches_by_length(widths, self.max_batch_tokens):
-            logits[indices] = self._compute_logits([examples[index] for index in indices])
-        return logits, lengths
+    def _logits_of_chunk(self, texts: Sequence[Text]) -> tuple[np.ndarray, list[int]]:
+        self._check_texts(texts)
+        encoded = self.encoder.encode(texts)
+        ends = np.cumsum(encoded.lengths)[:-1]
+        columns: dict[str, list[Any]] = {
+            "input_ids": np.split(encoded.input_ids, ends),
+            "label": [0] * len(encoded.lengths),
+        }
+        if self.encoder.token_types:
+            columns[TOKEN_TYPES] = np.split(encoded.token_type_ids, ends)
+        windows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        logits = np.empty((len(windows), self.task.num_labels), dtype=np.float32)
+        for indices in batches_by_length(encoded.lengths.tolist(), self.max_batch_tokens):
+            logits[indices] = self._compute_logits([windows[index] for index in indices])
+        if len(windows) > len(texts):
+            starts = np.cumsum(encoded.num_windows) - encoded.num_windows
+            logits = np.add.reduceat(logits, starts) / encoded.num_windows[:, None].astype(np.float32)
+        return logits, encoded.num_tokens.tolist()
 
-    def _truncate(self, ids: list[int]) -> list[int]:
-        """Truncate, keeping the last special token, as the tokenizer does."""
-        return ids if len(ids) <= self.max_length else [*ids[: self.max_length - 1], ids[-1]]
+    def _check_texts(self, texts: Sequence[Any]) -> None:
+        columns = self.task.text_columns
+        for text in texts:
+            if len(columns) == 1 and not isinstance(text, str):
+                raise UserError(f"the model labels single texts; expected a str each, found {text!r:.200}.")
+            is_pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
+            if len(columns) == 2 and not is_pair:
+                raise UserError(
+                    f"the model labels pairs of texts; expected ({columns[0]}, {columns[1]}) each, found {text!r:.200}."
+                )
 
 
 def load_classifier(
@@ -118,17 +153,19 @@ def load_classifier(
             f"accelerate launch scripts/train.py --model_name_or_path {name}"
         )
     tokenizer = load_tokenizer(files)
-    max_length = min(num_positions(config), tokenizer.model_max_length)
-    id2label: dict[Any, str] = dict(config.id2label or {})
-    task = create_task(config.problem_type, [id2label[label] for label in range(len(id2label))])
+    limits = [tokenizer.model_max_length, num_positions(config) or VERY_LARGE_INTEGER]
+    max_length = int(min(limits)) if min(limits) < VERY_LARGE_INTEGER else DEFAULT_MAX_LENGTH
+    task = task_of_config(config.to_dict())
+    settings = prediction_settings(config.to_dict())
+    options = {"clean": settings["clean"], "long_text": settings["long_text"]}
     onnx_file = next((files.folder / file for file in ONNX_FILES if (files.folder / file).is_file()), None)
     if onnx_file:
-        return Classifier(task, tokenizer, max_length, _compute_with_onnx(onnx_file, tokenizer.pad_token_id))
+        return Classifier(task, tokenizer, max_length, _compute_with_onnx(onnx_file, tokenizer.pad_token_id), **options)
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = load_model(files, task, dtype=dtype).eval().to(torch_device)
+    model = load_model(files, task, dtype=dtype, new_head=False).eval().to(torch_device)
     compute = _compute_with_torch(model, torch_device, tokenizer.pad_token_id)
     max_batch_tokens = MAX_BATCH_TOKENS.get(torch_device.type, MAX_BATCH_TOKENS["cpu"])
-    return Classifier(task, tokenizer, max_length, compute, model, max_batch_tokens)
+    return Classifier(task, tokenizer, max_length, compute, model, max_batch_tokens, **options)
 
 
 def _compute_with_torch(model: PreTrainedModel, device: torch.device, pad_token_id: int) -> ComputeLogits:
@@ -138,8 +175,8 @@ def _compute_with_torch(model: PreTrainedModel, device: torch.device, pad_token_
         collate = PackingCollator()
 
     @torch.inference_mode()
-    def compute(examples: list[Example]) -> np.ndarray:
-        batch: dict[str, Any] = collate(examples)
+    def compute(sequences: Sequences) -> np.ndarray:
+        batch: dict[str, Any] = collate(sequences)
         del batch["labels"]
         batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
         return model(**batch).logits.float().cpu().numpy()
@@ -156,10 +193,9 @@ def _compute_with_onnx(path: Path, pad_token_id: int) -> ComputeLogits:
     input_names = {node.name for node in session.get_inputs()}
     collate = PaddingCollator(pad_token_id)
 
-    def compute(examples: list[Example]) -> np.ndarray:
-        batch = collate(examples)
-        arrays = {name: batch[name].numpy() for name in ("input_ids", "attention_mask")}
-        arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
+    def compute(sequences: Sequences) -> np.ndarray:
+        arrays = {name: tensor.numpy() for name, tensor in collate(sequences).items()}
+        arrays.setdefault(TOKEN_TYPES, np.zeros_like(arrays["input_ids"]))
         return session.run(["logits"], {name: array for name, array in arrays.items() if name in input_names})[0]
 
     return compute

@@ -1,105 +1,101 @@
 """The page of scripts/demo.py, in Korean. Everything that a browser loads for it comes from this machine."""
 
+import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from html import escape
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import; what people type must not leave the machine
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.inference.classifier import Classifier, Prediction
-from pipeline.inference.explain import Word, num_characters_read, word_effects
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.demo_view import CSS, DemoView, hint, notice
 
-TITLE = "한국어 텍스트 분류"
 FONTS = ("Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "NanumGothic", "system-ui", "sans-serif")
-EXAMPLES = (
-    "기대했던 것보다 훨씬 좋았어요. 또 찾게 될 것 같아요!",
-    "처음에는 괜찮았는데 갈수록 지루하고 시간이 아까웠다",
-    "설명은 친절한 편인데 분위기가 조금 아쉬워요 ㅠㅠ",
-)
-CSS = """
-.gradio-container {
-  width: 100%; max-width: 860px !important; /* without width a table widens the page past a phone's edge */
-  margin: 0 auto !important; word-break: keep-all; overflow-wrap: anywhere;
-}
-.words { font-size: 1.15em; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
-.words ruby {
-  display: inline-flex; flex-direction: column-reverse; align-items: center; baseline-source: last;
-  max-width: 100%; margin-bottom: 6px !important; padding: 2px 4px; border-radius: 4px;
-}
-.words rt { font-size: 0.65em; line-height: 1.2; }
-.unread { opacity: 0.5; text-decoration: line-through; }
-.notice { padding: 8px 12px; border-left: 4px solid #d97706; background: rgb(217 119 6 / 12%); }
-.hint { font-size: 0.9em; opacity: 0.8; }
-"""
 HEAD = '<script>document.documentElement.lang = "ko"</script>'  # otherwise browsers offer to translate the page
-FOR, AGAINST = "37 99 235", "220 38 38"  # blue and red: readers who confuse red and green can tell them apart
-MIN_FULL_COLOR = 0.05  # smaller effects are never shown in full color, even if they are the largest of a text
+CALL = re.compile(r"/gradio_api/(?:queue/join|(?:call|run|api)/(?P<name>[^/]+)/?)")  # posts that call a function
 
 
-def build_page(classifier: Classifier, name: str) -> gr.Blocks:
-    """The page for one model. `name` is shown as the model's. `serve` makes the page reachable."""
+def build_page(classifier: Classifier, name: str, label_range: tuple[float, float] | None = None) -> gr.Blocks:
+    """The page for one model. `serve` makes the page reachable.
 
-    def classify_one(text: str) -> Iterator[tuple[dict[str, float] | None, str]]:
-        """The label first, then the words: a large model takes seconds for them."""
-        if not text.strip():
-            yield None, _notice("글을 입력해 주세요.")
+    Args:
+        classifier: the model.
+        name: is shown as the model's.
+        label_range: of a regression, the smallest and the largest number of the test data.
+    """
+    view = DemoView(classifier, label_range)
+
+    def classify(*texts: str | None) -> Iterator[tuple[str, str]]:
+        """The result first, then the words: a large model takes seconds for them."""
+        if not all(text and text.strip() for text in texts):
+            yield "", notice("두 글을 모두 입력해 주세요." if view.reads_pairs else "글을 입력해 주세요.")
             return
+        text: Any = texts if view.reads_pairs else texts[0]
         (prediction,) = classifier.predict([text])
-        yield prediction.probabilities, '<p class="hint">단어마다 영향을 계산하고 있습니다…</p>'
-        yield prediction.probabilities, _explanation(classifier, text, prediction)
+        result = view.result(prediction)
+        yield result, hint("단어마다 영향을 계산하고 있습니다…")
+        yield result, view.explanation(text, prediction)
 
-    def classify_many(text: str) -> tuple[list[list[str]], str]:
-        texts = [line.strip() for line in text.splitlines() if line.strip()]
-        if not texts:
-            return [], _notice("글을 한 줄에 하나씩 입력해 주세요.")
+    def classify_many(lines: str | None) -> tuple[list[list[str]], str]:
+        try:
+            texts = view.parse_lines(lines or "")
+        except ValueError as error:
+            return [], notice(str(error))
         predictions = list(classifier.predict(texts))
-        rows = [
-            [line, prediction.label, f"{prediction.probability:.1%}", _truncation(prediction, classifier.max_length)]
-            for line, prediction in zip(texts, predictions, strict=True)
-        ]
-        num_truncated = sum(prediction.truncated for prediction in predictions)
-        return rows, _hint(f"글 {len(rows):,}개를 분류했습니다. 길어서 뒷부분이 잘린 글은 {num_truncated:,}개입니다.")
+        return [view.row(*each) for each in zip(texts, predictions, strict=True)], hint(view.summary(predictions))
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=view.title, analytics_enabled=False) as page:
         gr.HTML(
-            f"<h1>{TITLE}</h1><p>글을 입력하면 어떤 레이블로 분류되는지, 어떤 단어가 영향을 주었는지 보여 드립니다.</p>"
-            f'<p class="hint">모델: {escape(name)} · 글마다 앞에서부터 {classifier.max_length}토큰까지 읽습니다.<br>'
+            f"<h1>{view.title}</h1><p>{view.introduction}</p>"
+            f'<p class="hint">모델: {escape(name)} · {view.reads}<br>'
             "입력한 글은 이 프로그램을 실행한 컴퓨터에서만 처리하며, 저장하지 않습니다.</p>"
         )
-        with gr.Tab("글 하나"):
-            text = gr.Textbox(label="글", lines=3, max_lines=12, placeholder=f"예: {EXAMPLES[0]}", elem_id="text")
-            submit = gr.Button("분류하기", variant="primary", elem_id="classify")
-            label = gr.Label(label="분류 결과와 확률", elem_id="label")
+        with gr.Tab("글 한 쌍" if view.reads_pairs else "글 하나"):
+            boxes = [
+                gr.Textbox(label=label, lines=3, max_lines=12, placeholder=f"예: {example}", elem_id=f"text{number}")
+                for number, (label, example) in enumerate(zip(view.labels, view.examples[0], strict=True), start=1)
+            ]
+            submit = gr.Button(view.verb, variant="primary", elem_id="classify")
+            result = gr.HTML(elem_id="result")
             explanation = gr.HTML(elem_id="explanation")
-            gr.Examples([[example] for example in EXAMPLES], text, label="예시를 누르면 입력됩니다")
-        with gr.Tab("글 여러 개"):
-            texts = gr.Textbox(
-                label="글 (한 줄에 하나씩)", lines=6, max_lines=20, placeholder="\n".join(EXAMPLES), elem_id="texts"
+            gr.Examples([list(example) for example in view.examples], boxes, label="예시를 누르면 입력됩니다")
+        with gr.Tab("글 여러 쌍" if view.reads_pairs else "글 여러 개"):
+            lines = gr.Textbox(
+                label=view.lines_label,
+                lines=6,
+                max_lines=20,
+                placeholder="\n".join(" || ".join(example) for example in view.examples),
+                elem_id="texts",
             )
-            submit_all = gr.Button("모두 분류하기", variant="primary", elem_id="classify-all")
+            submit_all = gr.Button(f"모두 {view.verb}", variant="primary", elem_id="classify-all")
             summary = gr.HTML(elem_id="summary")
             table = gr.Dataframe(
-                headers=["글", "레이블", "확률", "잘림"],
+                headers=list(view.columns),
                 datatype="str",
-                column_widths=["42%", "20%", "19%", "19%"],
+                column_widths=list(view.columns.values()),
                 label="결과",
                 wrap=True,
                 interactive=False,
                 elem_id="table",
             )
         # One concurrency_id for both: they share the model and the machine's cores.
-        gr.on([submit.click, text.submit], classify_one, text, [label, explanation], concurrency_id="model")
-        gr.on([submit_all.click, texts.submit], classify_many, texts, [table, summary], concurrency_id="model")
+        starts = [submit.click, *(box.submit for box in boxes)]
+        gr.on(starts, classify, boxes, [result, explanation], concurrency_id="model")
+        gr.on([submit_all.click, lines.submit], classify_many, lines, [table, summary], concurrency_id="model")
     return page
 
 
-def serve(page: gr.Blocks, listener: socket.socket) -> None:
-    """Serve on a socket that listens already, until Ctrl-C, then raise KeyboardInterrupt.
+def make_app(page: gr.Blocks) -> FastAPI:
+    """The page as an application of its own.
 
     `Blocks.launch` is not used: it fetches its own page through the proxy of the environment, looks at 127.0.0.1 only
     to see whether a port is free, and can open a public tunnel (gradio 6.31).
@@ -115,53 +111,101 @@ def serve(page: gr.Blocks, listener: socket.socket) -> None:
         css=CSS,
         head=HEAD,
     )
+    app.add_middleware(_RefuseBadRequests, page=page)
+    return app
+
+
+def serve(page: gr.Blocks, listener: socket.socket) -> None:
+    """Serve on a socket that listens already, until Ctrl-C, then raise KeyboardInterrupt."""
     # Open pages keep their connection, so the shutdown does not wait for them.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(make_app(page), log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
     # uvicorn ends on Ctrl-C and only then passes it on through asyncio, which on a busy machine once came too late.
     raise KeyboardInterrupt
 
 
-def _explanation(classifier: Classifier, text: str, prediction: Prediction) -> str:
-    """HTML: a notice if the text was truncated, and the text with the effect of each word."""
-    notice = ""
-    if prediction.truncated:
-        notice = _notice(
-            f"글이 길어서 앞부분만 읽었습니다. 전체 {prediction.num_tokens:,}토큰 가운데 {classifier.max_length}토큰만 "
-            "모델에 들어갔습니다. 아래에서 취소선을 그은 부분은 분류에 쓰이지 않았습니다."
-        )
-    words = _mark_words(text, word_effects(classifier, text), num_characters_read(classifier, text))
-    meaning = (
-        f"숫자는 그 단어 하나를 뺐을 때 ‘{escape(prediction.label)}’의 확률({prediction.probability:.1%})이 몇 %p "
-        "낮아지는지를 나타냅니다. 파란 단어(+)는 이 결과를 뒷받침하고, 붉은 단어(−)는 다른 결과 쪽으로 이끕니다. "
-        "비슷한 뜻의 단어가 여럿이면 하나를 빼도 확률이 거의 바뀌지 않을 수 있습니다."
-    )
-    return f'{notice}<h3>단어별 영향</h3><div class="words">{words}</div>{_hint(meaning)}'
+class _RefuseBadRequests:
+    """Answers requests that no page sends with a status 4xx, where gradio 6.31 has a traceback in the terminal.
+
+    It raises on an unknown function, and prints what a function raises on values that it is not made for. What our own
+    functions raise is not touched: it is caught and printed before it gets here.
+    """
+
+    def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
+        self.app, self.page = app, page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] == "POST" and (call := CALL.fullmatch(scope["path"])):
+            body = await _read_body(receive)
+            if problem := self._problem(call["name"], body):
+                status, detail = problem
+                await JSONResponse({"detail": detail}, status)(scope, receive, send)
+                return
+            receive = _replay(body, receive)
+        await self._answer(scope, receive, send)
+
+    def _problem(self, name: str | None, body: bytes) -> tuple[int, str] | None:
+        """Status and text if a call cannot be made; of any other mistake gradio's own answer is good."""
+        try:
+            request = json.loads(body)
+            number, values = request.get("fn_index"), list(request["data"])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return None
+        called = number if name is None or number is not None else name
+        names: dict[Any, Any] = {each.api_name: each for each in self.page.fns.values()}
+        known = names if isinstance(called, str) else self.page.fns
+        function = known.get(called) if isinstance(called, int | str) else None
+        if function is None:
+            return 404, f"there is no function {called!r:.100}."
+        if len(values) != len(function.inputs):
+            return 422, f"expected {len(function.inputs)} value(s) in `data`; found {len(values)}."
+        for component, value in zip(function.inputs, values, strict=True):
+            is_example = isinstance(component, gr.Dataset)  # its value is the number of one
+            if is_example and value not in range(len(component.samples)):
+                return 422, f"expected the number of an example; found {value!r:.100}."
+            if not is_example and not isinstance(value, str | None):
+                return 422, f"expected a text; found {value!r:.100}."
+        return None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; what gradio cannot answer is a mistake of the request."""
+        started = refused = False
+
+        async def send_unless_failed(message: Message) -> None:
+            nonlocal started, refused
+            if message["type"] == "http.response.start":
+                refused = message["status"] == 500
+                started = not refused
+            if not refused:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_unless_failed)
+        except Exception:
+            if started:  # of a stream of events
+                await send({"type": "http.response.body", "body": b""})
+            refused = not started
+        if refused:
+            await JSONResponse({"detail": "the request cannot be answered."}, 400)(scope, receive, send)
 
 
-def _mark_words(text: str, words: list[Word], num_read: int) -> str:
-    """HTML: each word in its color with its effect above it; what was not read is struck through."""
-    largest = max([MIN_FULL_COLOR, *(abs(word.effect) for word in words)])
-    parts, position = [], 0
-    for word in words:
-        color = f"rgb({FOR if word.effect > 0 else AGAINST} / {abs(word.effect) / largest * 60:.0f}%)"
-        effect = f"{round(100 * word.effect, 1) + 0:+.1f}".replace("-", "−")  # + 0 turns -0.0 into 0.0
-        parts += [
-            escape(text[position : word.start]),
-            f'<ruby style="background: {color}">{escape(text[word.start : word.end])}<rt>{effect}</rt></ruby>',
-        ]
-        position = word.end
-    unread = f'<span class="unread">{escape(text[num_read:])}</span>' if num_read < len(text) else ""
-    return "".join(parts) + escape(text[position:num_read]) + unread
+async def _read_body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
-def _truncation(prediction: Prediction, max_length: int) -> str:
-    return f"네 ({prediction.num_tokens:,}토큰 중 {max_length})" if prediction.truncated else "아니요"
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """`receive` with a body that was read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
 
-def _hint(html: str) -> str:
-    return f'<p class="hint">{html}</p>'
-
-
-def _notice(text: str) -> str:
-    return f'<p class="notice">{escape(text)}</p>'
+    return receive_again

@@ -6,6 +6,7 @@ Imports neither torch nor transformers: a script reports a missing model before 
 import logging
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -45,7 +46,7 @@ class ModelFiles:
     weights: bool
 
 
-def fetch_model(name: str, revision: str = "main", *, weights: bool = True) -> ModelFiles:
+def fetch_model(name: str, revision: str = "main", *, weights: bool = True, onnx: bool = True) -> ModelFiles:
     """Find a model in a folder, on the Hub, or, if the Hub cannot be reached, in the Hub's cache.
 
     The Hub is queried once, with a timeout, before anything is loaded: by itself `from_pretrained` takes 46 seconds to
@@ -55,10 +56,31 @@ def fetch_model(name: str, revision: str = "main", *, weights: bool = True) -> M
         name: a folder, or a repository on the Hub.
         revision: branch, tag or commit on the Hub.
         weights: whether weights are needed, besides config and tokenizer.
+        onnx: whether an ONNX export is as good as PyTorch's weights; only prediction can use one.
 
     Raises:
         UserError: the model is nowhere, or incomplete.
     """
+    files = _find(name, revision, weights)
+    if weights and not onnx:
+        require_pytorch(files)
+    return files
+
+
+def require_pytorch(files: ModelFiles) -> None:
+    """Refuse an ONNX export where PyTorch's weights are needed.
+
+    Raises:
+        UserError: the folder has no other weights.
+    """
+    if not _has_any(files.folder, *SAFETENSORS, *PICKLED_WEIGHTS) and _has_any(files.folder, "*.onnx"):
+        raise UserError(
+            f"{files.folder} is an ONNX export, which scripts/predict.py and scripts/demo.py read. Name the folder of "
+            "the PyTorch model that it was made from."
+        )
+
+
+def _find(name: str, revision: str, weights: bool) -> ModelFiles:
     if ".." in Path(revision).parts or Path(revision).is_absolute():  # the Hub's cache uses it as a path
         raise UserError(f"--model_revision {revision} is a path; expected a branch, tag or commit.")
     folder = Path(name).expanduser()
@@ -122,10 +144,12 @@ def _from_cache(name: str, revision: str, weights: bool, reason: Exception) -> M
     return files
 
 
-def _checked(files: ModelFiles) -> ModelFiles:
-    def any_of(*patterns: str) -> bool:
-        return any(path.is_file() for pattern in patterns for path in files.folder.glob(pattern))
+def _has_any(folder: Path, *patterns: str) -> bool:
+    return any(path.is_file() for pattern in patterns for path in folder.glob(pattern))
 
+
+def _checked(files: ModelFiles) -> ModelFiles:
+    any_of = partial(_has_any, files.folder)
     weights = "weights (model.safetensors or pytorch_model.bin)"
     needed = {
         "a config (config.json)": any_of("config.json"),

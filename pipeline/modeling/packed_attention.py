@@ -19,13 +19,15 @@ from pipeline.data.collators import SequenceRuns
 from pipeline.modeling.loading import first_position
 
 ATTENTION = "packed"  # our name among transformers' attention functions
-# Classifiers whose layers have the same modules under the same names, and whose heads read the first token alone.
-SUPPORTED = ("BertForSequenceClassification", "ElectraForSequenceClassification", "RobertaForSequenceClassification")
+# Classifiers whose heads read the first token alone, and whose layers have the modules that `_last_layer` and
+# `_last_distilbert_layer` name.
+PACKED = ("Bert", "Electra", "Roberta", "XLMRoberta", "DistilBert")
+SUPPORTED = tuple(f"{name}ForSequenceClassification" for name in PACKED)
 
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Whether `enable_packing` supports this model. A decoder masks later tokens, which packed attention does not."""
-    return type(model).__name__ in SUPPORTED and not model.config.is_decoder
+    return type(model).__name__ in SUPPORTED and not getattr(model.config, "is_decoder", False)
 
 
 def enable_packing(model: PreTrainedModel) -> None:
@@ -36,10 +38,19 @@ def enable_packing(model: PreTrainedModel) -> None:
     """
     assert can_pack(model), type(model)
     model.set_attn_implementation(ATTENTION)
-    body: Any = model.base_model
-    last = body.encoder.layer[-1]
-    last.forward = _packed_or_not(last.forward, functools.partial(_last_layer, last))
+    last = _layers(model)[-1]
+    packed = _last_distilbert_layer if _is_distilbert(model) else _last_layer
+    last.forward = _packed_or_not(last.forward, functools.partial(packed, last))
     model.forward = _packed_or_not(model.forward, functools.partial(_classify, model))
+
+
+def _is_distilbert(model: Any) -> bool:
+    return model.config.model_type == "distilbert"
+
+
+def _layers(model: Any) -> Any:
+    body = model.base_model
+    return (body.transformer if _is_distilbert(model) else body.encoder).layer
 
 
 def _packed_or_not(ordinary: Callable, packed: Callable) -> Callable:
@@ -57,21 +68,25 @@ def _classify(
     position_ids: torch.Tensor,
     cu_seqlens: torch.Tensor,
     row_of_label: torch.Tensor,
+    token_type_ids: torch.Tensor | None = None,
     layout: SequenceRuns | None = None,
     seq_idx: torch.Tensor | None = None,
 ) -> SequenceClassifierOutput:
     """The model's forward for one packed row; the arguments are those of `PackingCollator`'s batch.
 
     Returns:
-        `logits`, [examples, classes], in the order of the batch's labels.
+        `logits`, [examples, num_labels], in the order of the batch's labels; [windows, num_labels] if long texts are
+        read in windows.
     """
     body = model.base_model
-    hidden = body.embeddings(input_ids=input_ids, position_ids=position_ids + first_position(model.config))
+    token_types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}  # DistilBERT takes none
+    positions = position_ids + first_position(model.config)
+    hidden = body.embeddings(input_ids=input_ids, position_ids=positions, **token_types)
     if hasattr(body, "embeddings_project"):  # ELECTRA, whose embeddings are narrower than its layers
         hidden = body.embeddings_project(hidden)
     # Created once: nested tensors must get the same object when activation checkpointing computes a layer again.
     first_token_cu_seqlens = torch.arange(len(cu_seqlens), dtype=cu_seqlens.dtype, device=cu_seqlens.device)
-    for layer in body.encoder.layer:
+    for layer in _layers(model):
         hidden = layer(
             hidden,
             layout=layout,
@@ -80,44 +95,60 @@ def _classify(
             seq_idx=seq_idx,
         )
     first = hidden.transpose(0, 1)[row_of_label]  # [examples, 1, hidden]: heads take the first token of each row
-    if hasattr(body, "pooler") and body.pooler is not None:  # BERT; the other heads begin with the first token
+    if _is_distilbert(model):
+        first = model.dropout(F.relu(model.pre_classifier(first[:, 0])))
+    elif hasattr(body, "pooler") and body.pooler is not None:  # BERT; the other heads begin with the first token
         first = model.dropout(body.pooler(first))
     return SequenceClassifierOutput(logits=model.classifier(first))
 
 
-def _last_layer(
-    layer: Any,
-    hidden: torch.Tensor,
-    *,
-    cu_seqlens: torch.Tensor,
-    first_token_cu_seqlens: torch.Tensor,
-    layout: SequenceRuns | None,
-    seq_idx: torch.Tensor | None,
-) -> torch.Tensor:
+def _last_layer(layer: Any, hidden: torch.Tensor, **packed: Any) -> torch.Tensor:
     """The last layer for first tokens only, since the head reads no others; keys and values are those of all tokens.
 
     [1, tokens, hidden] -> [1, sequences, hidden].
     """
     attention = layer.attention.self
+    projections = (attention.query, attention.key, attention.value)
+    first, context = _attend_from_first(attention, projections, attention.num_attention_heads, hidden, **packed)
+    return layer.feed_forward_chunk(layer.attention.output(context, first))
+
+
+def _last_distilbert_layer(layer: Any, hidden: torch.Tensor, **packed: Any) -> torch.Tensor:
+    """As `_last_layer`, in DistilBERT's names."""
+    attention = layer.attention
+    projections = (attention.q_lin, attention.k_lin, attention.v_lin)
+    first, context = _attend_from_first(attention, projections, attention.n_heads, hidden, **packed)
+    attended = layer.sa_layer_norm(attention.out_lin(context) + first)
+    return layer.output_layer_norm(layer.ffn(attended) + attended)
+
+
+def _attend_from_first(
+    attention: Any,
+    projections: tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module],
+    num_heads: int,
+    hidden: torch.Tensor,
+    *,
+    cu_seqlens: torch.Tensor,
+    **packed: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first token of each sequence, and what it attends to: both [1, sequences, hidden]."""
     first = hidden[:, cu_seqlens[:-1]]
-
-    def heads(tokens: torch.Tensor, projection: torch.nn.Module) -> torch.Tensor:
-        return projection(tokens).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
-
+    query, key, value = (
+        projection(tokens).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for projection, tokens in zip(projections, (first, hidden, hidden), strict=True)
+    )
     context, _ = packed_attention(
         attention,
-        heads(first, attention.query),
-        heads(hidden, attention.key),
-        heads(hidden, attention.value),
+        query,
+        key,
+        value,
         None,
         dropout=attention.dropout.p if attention.training else 0.0,
         scaling=attention.scaling,
         cu_seqlens=cu_seqlens,
-        first_token_cu_seqlens=first_token_cu_seqlens,
-        layout=layout,
-        seq_idx=seq_idx,
+        **packed,
     )
-    return layer.feed_forward_chunk(layer.attention.output(context.flatten(2), first))
+    return first, context.flatten(2)
 
 
 def packed_attention(

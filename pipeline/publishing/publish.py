@@ -1,14 +1,16 @@
 """Push a finished run: the model with its card, and the text dataset as Parquet with its card."""
 
+import logging
 import shlex
 import tempfile
 from pathlib import Path
 
-from pipeline.data.corpora import get_corpus
 from pipeline.publishing.hub import MODEL_FILES, Destination, push
-from pipeline.publishing.model_card import dataset_card, model_card
+from pipeline.publishing.model_card import dataset_card, describe_corpus, model_card, save_card
 from pipeline.runtime.errors import UserError
 from pipeline.runtime.run_dir import CARD, RUN, read_json
+
+logger = logging.getLogger(__name__)
 
 
 def check_run(model_dir: Path, *, dataset: bool) -> None:
@@ -27,6 +29,8 @@ def check_run(model_dir: Path, *, dataset: bool) -> None:
 def publish_model(model_dir: Path, destination: Destination) -> str:
     """Write the card for the model's name on the Hub and push model, tokenizer, results and card.
 
+    A README.md of the user's own is pushed as it is.
+
     Returns:
         The URL of the commit that the Hub confirmed.
 
@@ -34,8 +38,8 @@ def publish_model(model_dir: Path, destination: Destination) -> str:
         UserError: the folder holds no finished run, or the Hub refuses or cannot be reached.
     """
     check_run(model_dir, dataset=False)
-    model_card(model_dir, destination.repo_id).save(model_dir / CARD)
-    return push(model_dir, destination, MODEL_FILES, "Fine-tuned with nsmc-pipeline")
+    save_card(model_dir, model_card(model_dir, destination.repo_id))
+    return push(model_dir, destination, MODEL_FILES, "Fine-tuned model")
 
 
 def publish_finished_run(model_dir: Path, destination: Destination) -> str:
@@ -68,8 +72,14 @@ def publish_dataset(model_dir: Path, destination: Destination) -> str:
     from datasets import load_from_disk  # slow to import, and not needed if only the model is pushed
 
     corpus = read_json(model_dir / RUN)["corpus"]
-    columns = get_corpus(corpus["name"]).task.text_columns
-    examples = load_from_disk(_features(model_dir)).select_columns([*columns, "label"])
+    about, task = describe_corpus(corpus)
+    if not (about.license_id or destination.private):
+        logger.warning(
+            "The licence of %s is not known. Make sure that you may publish it: anyone can read %s, which --private "
+            "would keep to yourself.",
+            *(about.title.en, destination.repo_id),
+        )
+    examples = load_from_disk(_features(model_dir)).select_columns([*task.text_columns, "label"])
     with tempfile.TemporaryDirectory() as temporary:
         tmp_dir = Path(temporary)
         (tmp_dir / "data").mkdir()

@@ -13,6 +13,7 @@ RESULTS = "results.json"  # scores; written last, and so the mark of a finished 
 RUN = "run.json"  # arguments, origin of data and model, versions, machine
 CARD = "README.md"  # the model card
 CURVES = "runs"  # TensorBoard's event files
+LOG = "train.log"  # everything that was logged, also what is too long for a terminal
 TRAINER_STATE = "trainer_state.json"  # the log, by transformers
 EVALUATION = "evaluation.json"  # scores of scripts/evaluate_model.py
 PREDICTIONS = "predictions.jsonl"  # one line an example, by scripts/evaluate_model.py

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tasks.task import Decision, Task
+from pipeline.tasks.classes import MAX_CLASS_ROWS, Classification
+from pipeline.tasks.task import IGNORE_INDEX, Decision
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-MEANS = ("accuracy", "f1_macro", "precision_macro", "recall_macro")
 
+class SingleLabelClassification(Classification):
+    """Each example has exactly one of `class_names`.
 
-class SingleLabelClassification(Task):
-    """Each example has exactly one of `class_names`."""
+    `class_weights` multiply the loss of the examples of each class. The mean over an update still divides by the number
+    of its examples, unlike torch's, which divides by the sum of their weights: an update of rare classes then counts
+    more, as it should. "balanced" weights have a mean of 1 over the training examples and leave the loss at its scale.
+    """
 
     problem_type = "single_label_classification"
+    smooths_labels = True
+    merges_strata = False  # every class is to be learnt and validated
+    means = ("accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro")
 
     @property
     def label_feature(self) -> Any:
@@ -24,8 +31,24 @@ class SingleLabelClassification(Task):
 
         return ClassLabel(names=list(self.class_names))
 
+    @property
+    def ignored_label(self) -> int:
+        return IGNORE_INDEX
+
     def label_name(self, label: int) -> str:
         return self.class_names[label]
+
+    def label_counts(self, labels: Any) -> dict[str, int]:
+        import numpy as np
+
+        counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=self.num_labels)
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    def balanced_weights(self, labels: Any) -> tuple[float, ...]:
+        """n / (k * count), scikit-learn's "balanced"; k: the classes that occur. Those that do not get 1."""
+        counts = self.label_counts(labels).values()
+        present = sum(count > 0 for count in counts)
+        return tuple(sum(counts) / (present * count) if count else 1.0 for count in counts)
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels
@@ -33,56 +56,82 @@ class SingleLabelClassification(Task):
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
         from torch.nn.functional import cross_entropy
 
+        logits = logits.float()
+        weight = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         return cross_entropy(
-            logits.float(), labels, reduction="sum", ignore_index=self.ignored_label, label_smoothing=label_smoothing
+            logits,
+            labels,
+            weight=weight,
+            reduction="sum",
+            ignore_index=self.ignored_label,
+            label_smoothing=label_smoothing,
         )
-
-    @property
-    def greater_is_better(self) -> dict[str, bool]:
-        return {"loss": False, **dict.fromkeys((*MEANS, *(f"f1_{name}" for name in self.class_names)), True)}
 
     def evaluate(self, logits: np.ndarray, references: np.ndarray) -> dict[str, Any]:
         """`ClassificationReport`'s numbers, the number of examples, the mean loss in nats, and an interval.
 
         The loss is computed in float64 over all examples at once, so that no batch and no process weighs more than its
-        examples do. `accuracy_interval` is the 95 % Wilson interval.
+        examples do. It is without `class_weights`, so that runs compare. `accuracy_interval` is the 95 % Wilson
+        interval.
         """
-        import numpy as np
-
         from pipeline.tasks.metrics import ClassificationReport, wilson_interval
 
         numbers = ClassificationReport(self.class_names).compute(
             predictions=logits.argmax(axis=-1), references=references
         )
-        losses = -self._log_probabilities(logits)[np.arange(len(references)), references]
         return {
             "num_examples": len(references),
-            "loss": round(float(losses.mean()), 6),  # further digits differ with the number of threads and processes
+            # further digits differ with the number of threads and processes
+            "loss": round(float(self._losses(logits, references).mean()), 6),
             **numbers,
             "accuracy_interval": wilson_interval(numbers["accuracy"], len(references)),
         }
 
-    def compute_metrics(self, prediction: Any) -> dict[str, float]:
-        numbers = self.evaluate(prediction.predictions, prediction.label_ids)
-        per_class = {f"f1_{name}": row["f1"] for name, row in numbers["per_class"].items()}
-        return {name: numbers[name] for name in ("loss", *MEANS)} | per_class
+    def diagnose(self, logits: np.ndarray, references: np.ndarray) -> str | None:
+        import numpy as np
+
+        import pipeline.tasks.diagnosis as diagnosis
+
+        if not np.isfinite(logits).all():
+            return diagnosis.DIVERGED
+        counts, predicted = np.bincount(references, minlength=self.num_labels), logits.argmax(axis=-1)
+        total, only = len(references), int(predicted[0])
+        if (predicted == only).all():
+            imbalanced = self.class_weights is None and counts.max() > diagnosis.IMBALANCED * total
+            answer = f"only {self.class_names[only]}"
+            if line := diagnosis.constant_answer(answer, total, total - counts[only], imbalanced):
+                return line
+        if total - counts.max() < diagnosis.MIN_MISSED:
+            return None
+        weights = np.ones(self.num_labels) if self.class_weights is None else np.array(self.class_weights)
+        loss = np.average(self._losses(logits, references), weights=weights[references])
+        shares = counts * weights / (counts @ weights)
+        guessing = -np.sum(shares * np.log(shares, where=shares > 0, out=np.zeros(len(shares))))
+        by_chance = np.bincount(predicted, minlength=self.num_labels) @ counts / total**2
+        better = diagnosis.agrees_better_than_chance(
+            [float((predicted == references).mean())], [float(by_chance)], total
+        )
+        return diagnosis.loss_of_guessing(total, float(loss), float(guessing), better)
 
     @property
     def headline_metrics(self) -> tuple[tuple[str, str, str], ...]:
         return (("accuracy", "accuracy", "Accuracy"), ("f1_macro", "f1", "Macro F1"))
 
-    def table_rows(self, numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    def table_rows(self, numbers: dict[str, Any], ranked_by: dict[str, Any] | None = None) -> list[tuple[str, str]]:
         low, high = numbers["accuracy_interval"]
-        rows = [
+        weighted = [("weighted F1", f"{numbers['f1_weighted']:.4f}")] if self.num_labels > 2 else []
+        return [
             ("examples", f"{numbers['num_examples']:,}"),
             ("accuracy", f"{numbers['accuracy']:.4f}"),
             ("  95 % interval", f"{low:.4f}-{high:.4f}"),
             ("macro F1", f"{numbers['f1_macro']:.4f}"),
+            *weighted,
             ("loss", f"{numbers['loss']:.4f}"),
+            *self.class_rows(numbers, ranked_by),
         ]
-        for name, row in numbers["per_class"].items():
-            rows += [(f"{what} {name}", f"{row[what]:.4f}") for what in ("precision", "recall")]
-        return rows
+
+    def confusion_matrix(self, numbers: dict[str, Any]) -> tuple[list[str], list[list[int]]] | None:
+        return (list(self.class_names), numbers["confusion_matrix"]) if self.num_labels <= MAX_CLASS_ROWS else None
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -96,8 +145,10 @@ class SingleLabelClassification(Task):
         return Decision(self.class_names[best], by_name[self.class_names[best]], by_name)
 
     @staticmethod
-    def _log_probabilities(logits: np.ndarray) -> np.ndarray:
+    def _losses(logits: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """The loss of each example in nats, [examples], float64."""
         import numpy as np
 
         shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        return -log_probabilities[np.arange(len(references)), references]

@@ -36,6 +36,7 @@ class HookedTrainer(transformers.Trainer):
     train_dataset: TokenizedDataset
     train_sampler: EpochSampler | None = None
     updates_per_epoch = 1
+    labels_per_example = 1  # Trainer counts each label of a multi-hot row as an item
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _shard_on_cpu_too()
@@ -150,7 +151,8 @@ class HookedTrainer(transformers.Trainer):
         args, sampler = self.args, self.train_sampler
         counts_locally = args.world_size > 1 and not args.average_tokens_across_devices
         if sampler is None or args.ignore_data_skip or counts_locally:
-            return super().get_batch_samples(epoch_iterator, num_batches, device)
+            batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+            return batches, None if count is None else count // self.labels_per_example
         update = self.state.global_step % self.updates_per_epoch
         return list(islice(epoch_iterator, num_batches)), sampler.num_examples_in_update(update)
 

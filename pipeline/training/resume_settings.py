@@ -11,7 +11,10 @@ logger = logging.getLogger(__name__)
 
 # The options that decide what a run computes. Others (paths, how often to log or save) may change freely.
 RESULT_OPTIONS = {
-    "data": "corpus_name validation_fraction validation_seed max_length batching".split(),
+    "data": (
+        "corpus_name validation_fraction test_fraction validation_seed max_length long_text clean class_weights "
+        "batching"
+    ).split(),
     "model": "model_name_or_path model_revision from_scratch config_overrides".split(),
     "training": (
         "global_batch_size num_train_epochs max_steps learning_rate gamma optim optim_args lr_scheduler_type "

@@ -1,7 +1,9 @@
 """The Trainer subclass: Adam, an ExponentialLR stepped per epoch, and a loss that is the mean over the whole update."""
 
+import logging
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch.optim import Optimizer
@@ -13,6 +15,8 @@ from pipeline.runtime.errors import as_user_error
 from pipeline.tasks import Task
 from pipeline.training.resumable import ResumableTrainer
 from pipeline.training.schedule import EpochwiseExponentialLR
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer(ResumableTrainer):
@@ -27,16 +31,28 @@ class Trainer(ResumableTrainer):
     def __init__(
         self, *args: Any, task: Task, train_dataset: Any = None, eval_dataset: Any = None, **kwargs: Any
     ) -> None:
-        self.task = task
+        self.task, self.labels_per_example = task, task.labels_per_example
+        self.diagnoses: set[str] = set()  # what has been said
+        if options := kwargs.get("args"):
+            task.check_label_smoothing(options.label_smoothing_factor)
         with as_user_error("the training options do not work here", ValueError, ImportError):
             super().__init__(
                 *args,
                 train_dataset=None if train_dataset is None else TokenizedDataset(train_dataset, task.ignored_label),
                 eval_dataset=None if eval_dataset is None else TokenizedDataset(eval_dataset, task.ignored_label),
                 compute_loss_func=self.mean_loss_of_update,
-                compute_metrics=task.compute_metrics,
+                compute_metrics=self.compute_task_metrics,
                 **kwargs,
             )
+
+    def compute_task_metrics(self, prediction: transformers.EvalPrediction) -> dict[str, float]:
+        """The task's metrics. In training, a warning if the model has learnt nothing, each line once."""
+        if self.is_in_train and self.is_world_process_zero():
+            line = self.task.diagnose(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
+            if line and line not in self.diagnoses:
+                self.diagnoses.add(line)
+                logger.warning("Step %s: %s", self.state.global_step, line)
+        return self.task.compute_metrics(prediction)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -70,7 +86,7 @@ class Trainer(ResumableTrainer):
         (`num_items_in_batch`), so that one process of 32, two of 16 and 2 x 16 accumulated give the same gradient, in
         an epoch's last and smaller update too. Trainer multiplies the result by the number of processes, since their
         gradients are averaged, and by that of GPUs if one process feeds several, although the logits of all of them
-        are here together (transformers 5.23, `compute_loss`).
+        are here together (transformers 5.23, `compute_loss`). Class weights change the sum, not the divisor.
         """
         total = self.task.loss(outputs.logits, labels, self.args.label_smoothing_factor)
         return total / num_items_in_batch / max(1, self.args.n_gpu)

@@ -75,7 +75,7 @@ def test_scripts_that_do_not_train_say_so_before_torch(tmp_path: Path, words: tu
     ("words", "expected"),
     [
         (("train.py", "--modle", "nobody/nothing"), "unknown option --modle. Did you mean model?"),
-        (("train.py", "--corpus_name", "nsmk"), "--corpus_name is nsmk; expected one of nsmc,"),
+        (("train.py", "--corpus_name", "nsmk"), "--corpus_name is nsmk; expected one of "),
         (("prepare_data.py", "--recipe", "bok"), "--recipe bok: neither a YAML file nor one of our recipes"),
         (
             ("evaluate_model.py", "--model", "model", "--gamma", "2"),

@@ -1,17 +1,29 @@
 """The options: defaults are the book's, recipes are options, mistakes are named."""
 
 import json
+import re
+from dataclasses import fields
 from enum import Enum
 from importlib import resources
 from pathlib import Path
 
 import pytest
 import yaml
-from transformers.integrations import unset_hf_deepspeed_config
 
-from pipeline.config.parser import parse_arguments, peek_arguments, public_arguments, recipe_names
+from pipeline.config import help_page
+from pipeline.config.arguments import NEEDED, REFUSED, DataArguments, ModelArguments, TrainingArguments
+from pipeline.config.parser import (
+    changed_options,
+    check_metric,
+    given_options,
+    parse_arguments,
+    peek_arguments,
+    public_arguments,
+    recipe_names,
+)
 from pipeline.data.corpora import corpus_names, get_corpus
 from pipeline.runtime.errors import UserError
+from pipeline.tasks import SingleLabelClassification
 
 
 def test_defaults_are_the_books() -> None:
@@ -71,11 +83,11 @@ def test_flags_win_over_the_recipe(flags: list[str]) -> None:
 def test_recipe_from_a_file(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
-        "num_train_epochs: 1\nlabel_names: [labels]\nbf16: false\ndata_seed:\n"
+        "num_train_epochs: 1\nreport_to: [none]\nbf16: false\ndata_seed:\n"
         "lr_scheduler_type: linear\nlr_scheduler_kwargs: {a: 1}\n"
     )
     training = parse_arguments(["--recipe", str(recipe)])[2]
-    assert (training.num_train_epochs, training.label_names) == (1, ["labels"])
+    assert (training.num_train_epochs, training.report_to) == (1, [])
     assert (training.lr_scheduler_kwargs, training.data_seed) == ({"a": 1}, None)
 
 
@@ -114,13 +126,21 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
         (["--dataloader_num_workers", "-1"], ["--dataloader_num_workers is -1"]),
         (["--metric_for_best_model", "acc"], ["--metric_for_best_model is acc", "one of loss, accuracy, f1_macro"]),
         (["--report_to", "nosuch"], ["--report_to is nosuch", "tensorboard"]),
-        (["--deepspeed", "x.json"], ["--deepspeed x.json: "]),
+        (["--report_to", "tensorboard", "nosuch"], ["--report_to is nosuch", "tensorboard"]),
+        (["--report_to", "none", "tensorboard"], ["--report_to none tensorboard", "alone"]),
+        (["--deepspeed", "x.json"], ["--deepspeed x.json: there is no such file"]),
+        (["--deepspeed", __file__], [f"--deepspeed {__file__}: DeepSpeed is not installed", "fsdp.yaml"]),
+        (["--bf16", "--fp16"], ["--bf16 and --fp16"]),
+        (["--output_dir", ""], ["--output_dir is empty", "leave it out"]),
+        (["--train_file", ""], ["--train_file is empty"]),
+        (["--global_batch_size", "33", "--per_device_train_batch_size", "32"], ["33", "32", "contradict"]),
+        (["--warmup_steps", "9"], ["--warmup_steps 9 does nothing", "--lr_scheduler_type linear"]),
+        (["--config_overrides", "a=", "--from_scratch"], ["--config_overrides a= has `a=`", "NAME=VALUE"]),
+        (["--config_overrides", "a=1,b", "--from_scratch"], ["has `b`", "NAME=VALUE"]),
+        (["--help_me"], ["unknown option --help_me"]),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(flags: list[str], names: list[str], request: pytest.FixtureRequest) -> None:
-    # transformers keeps a broken DeepSpeed config in a global until the garbage collector comes; every model that the
-    # same process loads before then fails.
-    request.addfinalizer(unset_hf_deepspeed_config)
+def test_mistakes_are_named(flags: list[str], names: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         parse_arguments(flags)
     for name in names:
@@ -137,6 +157,9 @@ def test_mistakes_are_named(flags: list[str], names: list[str], request: pytest.
         ("- a", ["list"]),
         ("a: [", ["not valid YAML"]),
         ("max_length: 64.5", ["--max_length", "64.5"]),
+        ("max_length: [64, 65]", ["max_length", "list of 2", "expected one value"]),
+        ("[a]: 1", ["not valid YAML"]),
+        ("do_predict: true", ["--do_predict True does nothing here"]),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, names: list[str]) -> None:
@@ -192,8 +215,125 @@ def test_the_task_says_whether_more_of_a_metric_is_better(metric: str, greater_i
     assert told.greater_is_better != greater_is_better  # but the user knows best
 
 
-def test_an_empty_output_dir_is_the_default_one() -> None:
-    assert parse_arguments(["--output_dir", ""])[2].output_dir == parse_arguments([])[2].output_dir
+def test_a_metric_of_own_data_is_checked_once_its_task_is_known() -> None:
+    words = ["--train_file", "a.csv", "--metric_for_best_model", "f1_빨강"]
+    training = parse_arguments(words)[2]
+    check_metric(training, SingleLabelClassification(("빨강", "파랑")), False)
+    assert training.greater_is_better
+    training.greater_is_better = False
+    check_metric(training, SingleLabelClassification(("빨강", "파랑")), True)
+    assert not training.greater_is_better  # the user knows best
+    with pytest.raises(UserError, match="--metric_for_best_model is f1_빨강; expected one of loss, accuracy"):
+        check_metric(training, SingleLabelClassification(("하나", "둘")), False)
+
+
+def test_the_metrics_of_a_thousand_classes_are_not_all_listed() -> None:
+    training = parse_arguments(["--train_file", "a.csv", "--metric_for_best_model", "f1_11111"])[2]
+    with pytest.raises(UserError) as caught:
+        check_metric(training, SingleLabelClassification(tuple(map(str, range(1000)))), False)
+    assert len(str(caught.value)) < 500
+    assert "Did you mean f1_111?" in str(caught.value)
+
+
+# Options that would do nothing.
+
+HARMLESS = {"do_train": "true", "do_eval": "true", "hub_strategy": "end", "dataloader_drop_last": "false"}
+HARMFUL = {"length_column_name": "a", "label_names": "a", "include_for_metrics": "loss", "hub_strategy": "every_save"}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_options_that_would_do_nothing_are_refused(name: str) -> None:
+    harmless, reason = REFUSED[name]
+    value = HARMFUL.get(name) or str(not harmless)
+    with pytest.raises(UserError) as caught:
+        parse_arguments([f"--{name}", value])
+    assert str(caught.value) == f"--{name} {value} does nothing here: {reason}"
+
+
+@pytest.mark.parametrize(("name", "value"), HARMLESS.items())
+def test_what_happens_anyway_may_be_said(name: str, value: str) -> None:
+    parse_arguments([f"--{name}", value])
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_flags_that_need_another_option_say_so(name: str, tmp_path: Path) -> None:
+    other, expected = NEEDED[name]
+    without = {"lr_scheduler_type": "linear"}.get(other, "epoch")
+    value = "0.5" if name == "gamma" else "5"
+    given = ["--save_strategy", "epoch"] if other == "eval_strategy" else []
+    with pytest.raises(UserError, match=rf"--{name} {value}(\.0)? does nothing with --{other} {without}. .*{expected}"):
+        parse_arguments([f"--{name}", value, f"--{other}", without, *given])
+    recipe = tmp_path / "mine.yaml"  # of which a flag may change one half
+    recipe.write_text(f"{name}: {value}\n")
+    parse_arguments(["--recipe", str(recipe), f"--{other}", without, *given])
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"), [("--global_batch_size", (64, 64)), ("--per_device_train_batch_size", (64, 64))]
+)
+def test_a_flag_wins_over_the_other_batch_size_of_a_recipe(
+    tmp_path: Path, flag: str, expected: tuple[int, int]
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    for name in ("global_batch_size", "per_device_train_batch_size"):
+        recipe.write_text(f"{name}: 48\n")
+        training = parse_arguments(["--recipe", str(recipe), flag, "64"])[2]
+        assert (training.global_batch_size, training.per_device_train_batch_size) == expected
+
+
+def test_both_batch_sizes_may_be_given_if_they_agree() -> None:
+    words = "--global_batch_size 64 --per_device_train_batch_size 16 --gradient_accumulation_steps 4".split()
+    assert parse_arguments(words)[2].global_batch_size == 64
+
+
+# What was given.
+
+
+def test_given_options_are_those_of_flags_and_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("max_length: 128\nfp16: false\n")
+    words = ["--recipe", str(recipe), "--seed", "7", "--model", "a/b"]
+    assert given_options(words) == {"recipe", "max_length", "fp16", "seed", "model_name_or_path"}
+    assert given_options([]) == set()
+
+
+def test_changed_options_are_those_with_another_value_than_the_default() -> None:
+    words = "--seed 7 --max_length 64 --model a/b --report_to none --lr_scheduler_type linear --global_batch_size 32"
+    assert changed_options(words.split()) == {
+        **{"max_length": 64, "model_name_or_path": "a/b", "report_to": ["none"], "lr_scheduler_type": "linear"},
+        "global_batch_size": 32,  # which is derived, if it is not given
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "num_examples", "expected"),
+    [
+        ([], 142_500, 50),  # the book's run is logged as ever
+        ([], 5300, 49),  # 498 updates
+        ([], 3200, 30),
+        ([], 10, 1),
+        (["--max_steps", "30"], 142_500, 3),
+        (["--num_train_epochs", "0.5", "--global_batch_size", "16"], 3200, 10),
+        (["--fast_dev_run"], 142_500, 1),
+    ],
+)
+def test_a_run_is_logged_ten_times_at_least(words: list[str], num_examples: int, expected: int) -> None:
+    assert parse_arguments(words)[2].default_logging_steps(num_examples) == expected
+
+
+def test_several_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.integrations.get_available_reporting_integrations", lambda: ["tensorboard", "x"])
+    assert parse_arguments(["--report_to", "tensorboard", "x"])[2].report_to == ["tensorboard", "x"]
+    assert parse_arguments(["--report_to", "none"])[2].report_to == []
+    assert parse_arguments(["--report_to", "all"])[2].report_to == ["tensorboard", "x"]
+    assert parse_arguments([])[2].report_to == ["tensorboard"]
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(True, False), (False, True)])
+def test_a_bar_is_for_a_terminal(monkeypatch: pytest.MonkeyPatch, terminal: bool, expected: bool) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    assert parse_arguments([])[2].disable_tqdm == expected
+    assert parse_arguments(["--disable_tqdm", str(not expected)])[2].disable_tqdm != expected
 
 
 @pytest.mark.parametrize(
@@ -215,16 +355,71 @@ def test_the_recipe_wins_over_defaults_and_flags_over_both() -> None:
     assert parse_arguments([], defaults)[0].max_length == 32
 
 
-def test_help_tells_of_every_corpus(capsys: pytest.CaptureFixture) -> None:
+# --help.
+
+
+def help_text(capsys: pytest.CaptureFixture, *words: str, **options: object) -> str:
     with pytest.raises(SystemExit) as ended:
-        parse_arguments(["--help"])
-    assert ended.value.code == 0
-    told = "".join(capsys.readouterr().out.split())  # argparse breaks lines, at hyphens too
+        parse_arguments(list(words), **options)
+    assert not ended.value.code
+    return capsys.readouterr().out
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"^  --(\w+)", text, re.MULTILINE))
+
+
+def test_help_tells_of_every_corpus(capsys: pytest.CaptureFixture) -> None:
+    told = "".join(help_text(capsys, "--help").split())  # lines are broken
     for name in corpus_names():
         assert f"{name}:{get_corpus(name).summary}".replace(" ", "") in told
     assert "quickstart:asmallBERTwithoutweights" in told
     for name in recipe_names():
         assert name in told
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["--no_such_option", "--help"], ["--recipe", "no", "--help"]])
+def test_help_begins_with_what_the_script_does(capsys: pytest.CaptureFixture, words: list[str]) -> None:
+    text = help_text(capsys, *words, about="Fine-tune.\n\naccelerate launch train.py  # an example\n")
+    assert text.startswith("Fine-tune.\n\naccelerate launch train.py  # an example\n\n  --recipe NAME_OR_YAML")
+
+
+def test_help_shows_what_users_set_and_help_all_the_rest(capsys: pytest.CaptureFixture) -> None:
+    text, everything = help_text(capsys, "--help"), help_text(capsys, "--help_all")
+    shown, all_options = options_in(text), options_in(everything)
+    own = {option.name for group in (DataArguments, ModelArguments) for option in fields(group)}
+    assert own | {"recipe", "learning_rate", "global_batch_size", "output_dir", "bf16", "help_all"} <= shown
+    assert not shown & {"deepspeed", "adam_beta1", *REFUSED}
+    assert len(shown - own) < 45
+    every = {option.name for option in fields(TrainingArguments) if option.init}
+    assert all_options == (every | shown) - REFUSED.keys()
+    assert len(text.splitlines()) < len(everything.splitlines()) < 500
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_help_of_an_option(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = help_text(capsys, "--help")
+    assert "Default: False" not in text  # of a switch
+    lines = [line for line in text.splitlines() if line.startswith("  --")]
+    for line in (
+        "  --seed SEED                     Random seed; -1 draws one and logs it. Default: 7.",
+        "  --max_grad_norm NORM            Clip gradients to this norm; 0: no clipping, as in the book.",
+        "  --model_name_or_path, --model NAME_OR_FOLDER",
+        "  --batching auto|packed|longest|max_length",
+        "  --report_to TRACKER ...         Trackers, one or several: tensorboard, wandb, ...; none, or all",
+        "  --weight_decay DECAY            Weight decay coefficient applied by the optimizer. Default: 0.0.",
+    ):
+        assert line in lines
+
+
+@pytest.mark.parametrize("shown", [help_page.PREPARATION, help_page.EVALUATION])
+def test_other_scripts_show_only_what_makes_sense(capsys: pytest.CaptureFixture, shown: dict) -> None:
+    options = options_in(help_text(capsys, "--help", shown=shown))
+    assert {"train_file", "text_column", "max_length", "model_name_or_path"} <= options
+    assert not options & {"deepspeed", "learning_rate", "num_train_epochs", "class_weights", "from_scratch"}
+    assert ("output_dir" in options) == (shown is help_page.EVALUATION)
+    assert options == {"recipe", "help_all"} | {name for names in shown.values() for name in names}
 
 
 def test_no_token_is_taken_or_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,3 +76,27 @@ def test_an_index_past_the_end_is_a_filler() -> None:
     assert [len(row["input_ids"]) for row in filled] == [5, 1, 3, 1]  # attention needs a key
     assert [row["label"] for row in rows.__getitems__([7, 8])] == [IGNORE_INDEX] * 2
     assert TokenizedDataset(rows.rows, ignored_label=[0.5])[2]["label"] == [0.5]  # another kind of task has others
+
+
+def test_pairs_and_windows_are_read_with_their_tokens() -> None:
+    columns = {
+        "input_ids": [[2, 5, 3, 2, 6, 3], [2, 7, 3]],
+        "token_type_ids": [[0, 0, 1, 0, 0, 1], [0, 0, 1]],
+        "window_lengths": [[3, 3], [3]],
+        "label": [[0.0, 1.0], [1.0, 1.0]],
+    }
+    rows = TokenizedDataset(
+        datasets.Dataset.from_dict({**columns, "text": ["가 나", "다"]}), ignored_label=[-100.0] * 2
+    )
+    second, filler, first = rows.__getitems__([1, 2, 0])
+    for index, row in enumerate((first, second)):
+        assert {name: np.asarray(value).tolist() for name, value in row.items()} == {
+            name: values[index] for name, values in columns.items()
+        }
+    filler_lists = {name: np.asarray(value).tolist() for name, value in filler.items()}
+    assert filler_lists == {
+        "input_ids": [0],
+        "token_type_ids": [0],
+        "window_lengths": [1],
+        "label": [-100.0, -100.0],
+    }

@@ -44,6 +44,14 @@ def test_text_is_what_the_reviewer_wrote(tmp_path: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().out == ""
 
 
+def test_a_card_does_not_call_the_users_own_data_reviews() -> None:
+    own, official = str(OWN.card.describe()), str(NSMC.card.describe())
+    assert "텍스트" in own
+    for word in ("리뷰", "review", "영화", "movie"):
+        assert word not in own
+        assert word in official
+
+
 @pytest.mark.parametrize("name", ["nsmc", "nsmc_layout", "quickstart"])
 def test_label_0_is_negative_and_1_positive(name: str) -> None:
     feature = get_corpus(name).features()["label"]
@@ -173,7 +181,7 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_digests_of_both_files_are_kept(pretended: Path) -> None:
     files = NSMC.fetch(pretended, pretended)
     assert files.sha256 == {split: file.sha256 for split, file in NSMC.files.items()}
-    assert NSMC.describe(files) == {"name": "nsmc", "sha256": files.sha256}
+    assert NSMC.describe(files) == {"name": "nsmc", "sha256": files.sha256, "card": NSMC.card.describe()}
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

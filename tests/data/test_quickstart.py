@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, read_corpus
+from support import ROOT, read_corpus, run
 from transformers import AutoTokenizer
 
+from pipeline.config.parser import parse_arguments
 from pipeline.data.corpora import get_corpus
 from pipeline.data.corpora.quickstart import SPECIAL_TOKENS, VOCABULARY_SIZE, write_quickstart, write_review
+from pipeline.runtime.errors import UserError
 
 # Recorded: another digest changes every result of the quickstart, and `VERSION` with it.
 DIGESTS = {
@@ -68,6 +70,18 @@ def test_it_comes_with_a_model_of_its_name(tmp_path: Path) -> None:
     assert corpus.write_model(tmp_path) == files.folder.parent / "model"
     assert corpus.bundled_model
     assert not get_corpus("nsmc").bundled_model
+
+
+def test_a_folder_for_it_is_refused(quickstart: tuple[Path, Path], tmp_path: Path) -> None:
+    """It would be ignored, and the wrong data trained on or scored."""
+    words = ["--recipe", "quickstart", "--corpus_root_dir", str(tmp_path)]
+    with pytest.raises(UserError, match=r"--corpus_root_dir .* does nothing here: quickstart is generated"):
+        parse_arguments(words)
+    own = ["--corpus_name", "nsmc_layout"]
+    assert parse_arguments([*words, *own])[0].corpus_root_dir == str(tmp_path)
+    done = run("evaluate_model.py", "--model", str(quickstart[1]), "--corpus_root_dir", "nowhere", *own, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--corpus_root_dir nowhere: there is no such folder" in done.stderr
 
 
 def test_reviews_are_varied(texts: list[str]) -> None:

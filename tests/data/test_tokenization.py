@@ -1,44 +1,20 @@
-"""The features: right ids, kept once, found again, whoever asks and whoever was killed."""
+"""Token ids: those of the tokenizer called as usual, of texts and pairs, cut or in windows."""
 
-import json
-import logging
-import multiprocessing
-import os
-import shutil
-import weakref
-from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
-import datasets
+import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict, load_from_disk
-from support import OWN, TASK
+from datasets import Dataset, List, Value
+from support import OWN
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from pipeline.data.cleaning import clean_kcbert
 from pipeline.data.corpora import get_corpus
-from pipeline.data.corpora.nsmc_layout import NsmcLayout
-from pipeline.data.corpus import CorpusFiles
-from pipeline.data.tokenization import load_features, log_examples, tokenize
+from pipeline.data.tokenization import TextEncoder, tokenize
 from pipeline.runtime.errors import UserError
-
-Blocks = dict[str, Iterator[Dataset]]
-
-
-class Corpus(NsmcLayout):
-    """The toy, read by a function of the test's own."""
-
-    name = "nsmc_layout"
-
-    def __init__(self, read: Callable[[], Blocks] | None = None) -> None:
-        self.read_own = read
-
-    def read_blocks(self, files: CorpusFiles) -> Blocks:
-        return self.read_own() if self.read_own else super().read_blocks(files)
-
-
-def never() -> Blocks:
-    pytest.fail("the corpus was read again")
 
 
 def rows_of(texts: list[str]) -> Dataset:
@@ -48,32 +24,6 @@ def rows_of(texts: list[str]) -> Dataset:
 @pytest.fixture
 def tokenizer(quickstart: tuple[Path, Path]) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(quickstart[1])
-
-
-Load = Callable[..., tuple[DatasetDict, Path]]
-
-
-@pytest.fixture
-def load(toy_corpus: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Load:
-    """`load_features` of the toy corpus into a cache of the test's own."""
-    given = {"tokenizer": tokenizer, "max_length": 16, "cache_dir": tmp_path / "cache"}
-
-    def load(read: Callable[[], Blocks] | None = None, **changes: object) -> tuple[DatasetDict, Path]:
-        corpus = Corpus(read)
-        return load_features(corpus, corpus.fetch(toy_corpus, tmp_path), **{**given, **changes})
-
-    return load
-
-
-def test_rows(load: Load, tokenizer: PreTrainedTokenizerBase) -> None:
-    features, folder = load()
-    assert features.num_rows == {"train": 150, "test": 50}
-    assert features["train"].column_names == ["text", "label", "input_ids"]
-    row = features["train"][8]
-    assert row["input_ids"] == tokenizer(row["text"], truncation=True, max_length=16)["input_ids"]
-    assert max(map(len, features["train"]["input_ids"])) <= 16
-    assert min(map(len, features["train"]["input_ids"])) < 16  # not padded
-    assert load_from_disk(folder)["train"][8] == row  # another experiment needs nothing of ours
 
 
 @pytest.mark.parametrize("length", [3, 7, 128])
@@ -103,167 +53,156 @@ def test_the_tokenizer_is_left_as_it_was(tokenizer: PreTrainedTokenizerBase) -> 
     assert tokenizer.backend_tokenizer.to_str() == before
 
 
-def test_memory_holds_a_block_and_not_the_corpus(load: Load) -> None:
-    """However many blocks there are, at most the one at work and the one before it are alive."""
-    blocks: list[weakref.ref] = []
-    most = 0
-
-    def block(number: int) -> Dataset:
-        nonlocal most
-        rows = rows_of([f"리뷰 {number}"] * 10)
-        blocks.append(weakref.ref(rows))
-        most = max(most, sum(reference() is not None for reference in blocks))
-        return rows
-
-    features, _ = load(read=lambda: {split: map(block, range(20)) for split in ("train", "test")})
-    assert features.num_rows == {"train": 200, "test": 200}
-    assert features["test"][-1]["text"] == "리뷰 19"
-    assert most <= 2
+# Pairs.
 
 
-def test_a_corpus_that_fails_half_way_leaves_nothing(load: Load, tmp_path: Path) -> None:
-    def read():
-        yield from (rows_of(["가"]) for _ in range(3))
-        raise OSError("the disk is gone")
-
-    with pytest.raises(UserError, match="the disk is gone"):
-        load(read=lambda: {"train": read(), "test": read()})
-    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
-    assert not datasets.are_progress_bars_disabled()
-
-
-def test_truncation_keeps_both_ends(load: Load, tokenizer: PreTrainedTokenizerBase) -> None:
-    ids = max(load(max_length=5)[0]["train"]["input_ids"], key=len)
-    assert (len(ids), ids[0], ids[-1]) == (5, tokenizer.cls_token_id, tokenizer.sep_token_id)
-
-
-def test_the_second_time_nothing_is_read(load: Load) -> None:
-    first, folder = load()
-    second, same = load(read=never)
-    assert (second["train"][:], same) == (first["train"][:], folder)
+@pytest.fixture(params=["bert", "roberta", "decoder"])
+def any_tokenizer(request: pytest.FixtureRequest, quickstart: tuple[Path, Path]) -> PreTrainedTokenizerBase:
+    """The quickstart's tokenizer with the special tokens of BERT (3 in a pair), RoBERTa (4) or a decoder (none)."""
+    tokenizer = AutoTokenizer.from_pretrained(quickstart[1])
+    cls, sep = ("[CLS]", tokenizer.cls_token_id), ("[SEP]", tokenizer.sep_token_id)
+    if request.param == "roberta":
+        pair = "[CLS] $A [SEP] [SEP] $B [SEP]"
+        processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=pair, special_tokens=[cls, sep])
+        tokenizer.backend_tokenizer.post_processor = processor
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    elif request.param == "decoder":
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return tokenizer
 
 
-def test_overwrite_builds_it_again(load: Load) -> None:
-    _, folder = load()
-    before = (folder / "features.json").stat().st_mtime_ns
-    assert load(overwrite_cache=True)[1] == folder
-    assert (folder / "features.json").stat().st_mtime_ns > before
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_pairs_are_those_of_the_tokenizer_called_as_usual(any_tokenizer: PreTrainedTokenizerBase, side: str) -> None:
+    """Whichever text is longer, for every length at which one or both are cut."""
+    any_tokenizer.truncation_side = side
+    texts = ["", "재밌다", "영화 가 너무", "[SEP] 별로 다", "정말 " * 9, "재미 없는 영화 " * 5]
+    pairs = {(first, second): [] for first in texts for second in texts if first or second}
+    for length in (6, 7, 10, 13, 20):
+        rows = Dataset.from_dict({"one": [pair[0] for pair in pairs], "two": [pair[1] for pair in pairs]})
+        (ours,) = tokenize([rows], any_tokenizer, length, ["one", "two"])
+        usual = any_tokenizer(rows["one"][:], rows["two"][:], truncation="longest_first", max_length=length)
+        assert ours["input_ids"][:] == usual["input_ids"]
+        assert ("token_type_ids" in ours.column_names) == ("token_type_ids" in usual)
+        if "token_type_ids" in usual:
+            assert ours["token_type_ids"][:] == usual["token_type_ids"]
+            assert ours.features["token_type_ids"] == List(Value("int8"))
+        complete = any_tokenizer(rows["one"][:], rows["two"][:])["input_ids"]
+        assert ours["num_tokens"][:] == list(map(len, complete))
 
 
-def test_key_follows_content_and_nothing_else(load: Load, quickstart: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = load()[1]
-    moved = shutil.copytree(quickstart[1], tmp_path / "elsewhere")
-    tokenizer = AutoTokenizer.from_pretrained(moved)
-    tokenizer("한 번", truncation=True, max_length=4, padding=True)  # leaves truncation and padding in its state
-    assert load(read=never, tokenizer=tokenizer)[1] == folder
-    assert load(max_length=15)[1] != folder
-    content = json.loads((moved / "tokenizer.json").read_text())
-    vocabulary = content["model"]["vocab"]
-    first, second = list(vocabulary)[100:102]
-    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
-    (moved / "tokenizer.json").write_text(json.dumps(content))
-    assert load(tokenizer=AutoTokenizer.from_pretrained(moved))[1] != folder
+def test_a_single_text_has_no_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Models default to the first segment."""
+    (ours,) = tokenize([rows_of(["재밌다"])], tokenizer, 8)
+    assert ours.column_names == ["text", "label", "num_tokens", "input_ids"]
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_key_follows_the_corpus(load: Load, toy_corpus: Path, split: str) -> None:
-    folder = load()[1]
-    path = toy_corpus / "nsmc" / f"ratings_{split}.txt"
-    path.write_text(path.read_text().replace("재밌다", "재밋다"))
-    assert load()[1] != folder
+# Long texts.
 
 
-def test_sides_of_truncation_do_not_share_a_folder(load: Load, quickstart: tuple[Path, Path]) -> None:
-    """What is cut off decides the ids as much as what is read."""
-    (left_ids, left), (right_ids, right) = (
-        load(max_length=5, tokenizer=AutoTokenizer.from_pretrained(quickstart[1], truncation_side=side))
-        for side in ("left", "right")
-    )
-    assert left != right
-    text, ids = max(
-        zip(right_ids["train"]["text"], right_ids["train"]["input_ids"], strict=True), key=lambda row: len(row[0])
-    )
-    complete = AutoTokenizer.from_pretrained(quickstart[1])(text)["input_ids"]
-    assert ids == [*complete[:4], complete[-1]]
-    assert left_ids["train"]["input_ids"][right_ids["train"]["text"][:].index(text)] == [complete[0], *complete[-4:]]
+def long_text(any_tokenizer: PreTrainedTokenizerBase, num_tokens: int) -> tuple[str, list[int]]:
+    """A text of so many different tokens, and their ids without special ones."""
+    words = [token for token in any_tokenizer.get_vocab() if token.isalpha()]
+    words = [word for word in words if len(any_tokenizer(word, add_special_tokens=False)["input_ids"]) == 1]
+    text = " ".join(words[:num_tokens])
+    return text, any_tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_the_name_says_corpus_and_length(load: Load) -> None:
-    assert load()[1].name.startswith("nsmc_layout-16-")
+@pytest.mark.parametrize("free", [9, 8, 1])
+def test_head_and_tail(any_tokenizer: PreTrainedTokenizerBase, free: int) -> None:
+    """A quarter from the beginning, rounded up, and the rest from the end."""
+    text, ids = long_text(any_tokenizer, 30)
+    special = any_tokenizer.num_special_tokens_to_add()
+    (ours,) = tokenize([rows_of([text, "재밌다"])], any_tokenizer, free + special, long_text="head_tail")
+    head = {9: 3, 8: 2, 1: 1}[free]
+    assert list_without_special(any_tokenizer, ours["input_ids"][0]) == ids[:head] + ids[30 - (free - head) :]
+    assert len(ours["input_ids"][0]) == free + special
+    assert ours["num_tokens"][0] == 30 + special
+    if free > 1:
+        assert ours["input_ids"][1] == any_tokenizer("재밌다")["input_ids"]  # which fits
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no_inputs"])
-def test_a_damaged_folder_is_built_again(load: Load, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    features, folder = load()
-    rows = features["train"][:]
-    del features
-    arrow = next((folder / "train").glob("*.arrow"))
-    if damage == "cut":
-        os.truncate(arrow, arrow.stat().st_size // 2)
-    elif damage == "missing":
-        arrow.unlink()
-    else:
-        (folder / "features.json").unlink()
-    with caplog.at_level(logging.WARNING, "pipeline"):
-        assert load()[0]["train"][:] == rows
-    assert "damaged" in caplog.text
+def list_without_special(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+    return [token for token in ids if token not in tokenizer.all_special_ids]
 
 
-def test_a_slow_tokenizer_is_refused(load: Load) -> None:
+def test_the_share_of_the_head_is_that_of_the_paper(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Sun et al. 2019, section 5.3.1: the first 128 and the last 382 of 510 tokens."""
+    encoder = TextEncoder(tokenizer, 512, long_text="head_tail")
+    (kept,) = encoder.kept(encoder.backend.encode("영화 " * 1000))
+    assert (kept[:129] == np.arange(129)).all()  # with [CLS]
+    assert (kept[129:] == np.arange(1002 - 383, 1002)).all()  # with [SEP]
+
+
+@pytest.mark.parametrize("num_tokens", [1, 8, 9, 12, 13, 16, 17, 40])
+@pytest.mark.parametrize("free", [8, 7])
+def test_windows_are_those_of_the_tokenizer(any_tokenizer: PreTrainedTokenizerBase, num_tokens: int, free: int) -> None:
+    """They overlap by half, and the last one ends where the text ends."""
+    text, _ = long_text(any_tokenizer, num_tokens)
+    length = free + any_tokenizer.num_special_tokens_to_add()
+    (ours,) = tokenize([rows_of(["재밌다", text, ""])], any_tokenizer, length, long_text="windows")
+    windows = any_tokenizer(text, truncation=True, max_length=length, stride=free // 2, return_overflowing_tokens=True)[
+        "input_ids"
+    ]
+    assert ours["input_ids"][1] == list(chain(*windows))
+    assert ours["window_lengths"][1] == list(map(len, windows))
+    assert ours["input_ids"][0] == any_tokenizer("재밌다")["input_ids"]
+    assert ours["window_lengths"][0] == [len(ours["input_ids"][0])]
+    assert len(ours["input_ids"][2]) >= 1  # attention needs a key
+
+
+@pytest.mark.parametrize("how", ["head_tail", "windows"])
+def test_of_a_pair_the_longer_text_is_read_so(tokenizer: PreTrainedTokenizerBase, how: str) -> None:
+    text, ids = long_text(tokenizer, 12)
+    short = tokenizer("재밌다", add_special_tokens=False)["input_ids"]
+    (cls, sep), length = (tokenizer.cls_token_id, tokenizer.sep_token_id), 3 + len(short) + 4
+    rows = Dataset.from_dict({"one": [text, "재밌다"], "two": ["재밌다", text]})
+    (ours,) = tokenize([rows], tokenizer, length, ["one", "two"], long_text=how)
+    parts = {"head_tail": [ids[:1] + ids[-3:]], "windows": [ids[start : start + 4] for start in range(0, 10, 2)]}[how]
+    first = [[cls, *part, sep, *short, sep] for part in parts]
+    second = [[cls, *short, sep, *part, sep] for part in parts]
+    assert ours["input_ids"][:] == [list(chain(*first)), list(chain(*second))]
+    assert ours["token_type_ids"][0] == ([0] * 6 + [1] * (len(short) + 1)) * len(parts)
+    assert ours["token_type_ids"][1] == ([0] * (len(short) + 2) + [1] * 5) * len(parts)
+    if how == "windows":
+        assert ours["window_lengths"][:] == [[length] * 5] * 2
+
+
+def test_of_two_long_texts_each_gets_half(tokenizer: PreTrainedTokenizerBase) -> None:
+    text, ids = long_text(tokenizer, 20)
+    rows = Dataset.from_dict({"one": [text], "two": [f"{text} {text}"]})
+    (ours,) = tokenize([rows], tokenizer, 11, ["one", "two"], long_text="windows")
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    windows = [[cls, *ids[:4], sep, *(ids + ids)[start : start + 4], sep] for start in range(0, 38, 2)]
+    assert ours["input_ids"][0] == list(chain(*windows))
+
+
+# Cleaning, and what cannot be tokenized.
+
+
+def test_texts_are_cleaned_before_and_kept_as_they_were(tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = ["재밌다ㅋㅋㅋㅋㅋㅋ http://a.kr", "漢字 별로다"]
+    (ours,) = tokenize([rows_of(texts)], tokenizer, 32, clean="kcbert")
+    cleaned = [clean_kcbert(text) for text in texts]
+    assert ours["text"][:] == texts != cleaned
+    assert ours["input_ids"][:] == tokenizer(cleaned)["input_ids"]
+    rows = Dataset.from_dict({"one": texts, "two": texts[::-1]})
+    (ours,) = tokenize([rows], tokenizer, 64, ["one", "two"], clean="kcbert")
+    assert ours["input_ids"][:] == tokenizer(cleaned, cleaned[::-1])["input_ids"]
+
+
+@pytest.mark.parametrize(("pairs", "least"), [(False, 3), (True, 5)])
+def test_a_length_without_room_for_text(tokenizer: PreTrainedTokenizerBase, pairs: bool, least: int) -> None:
+    TextEncoder(tokenizer, least, pairs=pairs)
+    with pytest.raises(UserError, match=rf"--max_length {least - 1} leaves no token.*Use at least {least}"):
+        TextEncoder(tokenizer, least - 1, pairs=pairs)
+
+
+def test_what_is_not_known_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(UserError, match=r"long_text is tail; expected one of head, head_tail, windows"):
+        TextEncoder(tokenizer, 8, long_text="tail")
     with pytest.raises(UserError, match="slow tokenizer"):
-        load(tokenizer=SimpleNamespace(is_fast=False))
-
-
-def test_a_cache_that_cannot_be_written(load: Load, tmp_path: Path) -> None:
-    (tmp_path / "a_file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written.*--cache_dir"):
-        load(cache_dir=tmp_path / "a_file" / "cache")
-
-
-def test_features_of_eight_processes_are_built_once(
-    load: Load, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
-    _, folder = load()
-    reference = sorted(path.name for path in folder.rglob("*"))
-    shutil.rmtree(folder.parent)
-
-    class Counted(Corpus):
-        def read_blocks(self, files: CorpusFiles) -> Blocks:
-            with open(tmp_path / "counter", "a") as file:
-                file.write("read\n")
-            return super().read_blocks(files)
-
-    def work() -> None:
-        corpus = Counted()
-        files = corpus.fetch(tmp_path / "toy", tmp_path)
-        features, _ = load_features(corpus, files, tokenizer, 16, cache_dir=tmp_path / "cache")
-        assert features.num_rows == {"train": 150, "test": 50}
-
-    processes = [multiprocessing.get_context("fork").Process(target=work) for _ in range(8)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * 8
-    assert (tmp_path / "counter").read_text() == "read\n"
-    assert sorted(path.name for path in folder.rglob("*")) == reference
-
-
-def test_examples_are_logged_as_the_tutorial_does(
-    load: Load, tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = load()[0]["train"]
-    with caplog.at_level(logging.INFO, "pipeline"):
-        log_examples(rows, tokenizer, TASK)
-    assert len(caplog.records) == 5
-    text = caplog.records[0].getMessage()
-    for expected in (
-        f"sentence: {rows[0]['text']}",
-        "tokens:   [CLS] ",
-        "label:    긍정",
-        f"ids:      {rows[0]['input_ids']}",
-    ):
-        assert expected in text
+        TextEncoder(SimpleNamespace(is_fast=False), 8)  # ty: ignore[invalid-argument-type]
 
 
 # kcbert's own vocabulary.

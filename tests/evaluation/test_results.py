@@ -23,9 +23,15 @@ from pipeline.modeling.files import ModelFiles
 
 SETTINGS = {
     "corpus_name": "nsmc_layout",
+    "dataset_revision": "main",
+    "problem_type": "auto",
+    "skip_bad_rows": False,
     "validation_fraction": 0.1,
+    "test_fraction": 0.2,
     "validation_seed": 3,
     "max_length": 48,
+    "long_text": "head_tail",
+    "clean": "kcbert",
     "batching": "longest",
     "per_device_eval_batch_size": 16,
     "mixed_precision": "bf16",

@@ -11,12 +11,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from support import ROOT, run
+from support.models import save_random_classifier
 
 from pipeline.runtime.errors import UserError
+from pipeline.tasks import MultiLabelClassification, Regression
 
 
 def python_path(folder: Path) -> str:
@@ -63,6 +68,23 @@ def test_a_missing_gradio_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"test": {"label_range": [0.5, 5.0]}}', (0.5, 5.0)),
+        ('{"test": {"accuracy": 0.5}}', None),
+        ("{", None),
+        ("[]", None),
+        (None, None),
+    ],
+)
+def test_the_range_of_a_regression_is_that_of_its_results(tmp_path: Path, content: str | None, expected) -> None:
+    if content:
+        (tmp_path / "results.json").write_text(content)
+    label_range = runpy.run_path(str(ROOT / "scripts" / "demo.py"))["label_range"]
+    assert label_range(SimpleNamespace(folder=tmp_path)) == expected
+
+
 # The page. An audit hook in the server records every connection and name lookup.
 
 AUDIT = """
@@ -76,16 +98,41 @@ sys.addaudithook(record)
 
 
 @pytest.fixture(scope="module")
-def chromium() -> tuple[str, str]:
+def gradio() -> None:
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("gradio is not installed: pip install -e '.[demo]'")
+
+
+@pytest.fixture(scope="module")
+def chromium(gradio: None) -> tuple[str, str]:
     """The paths of the browser and its driver."""
-    for package in ("gradio", "selenium"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install -e '.[demo,test]'")
+    if importlib.util.find_spec("selenium") is None:
+        pytest.skip("selenium is not installed: pip install -e '.[test]'")
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if not browser or not driver:
         pytest.skip("Chromium or its driver is not installed: apt-get install chromium chromium-driver")
     return browser, driver
+
+
+@contextmanager
+def running_demo(model: Path, folder: Path) -> Iterator[str]:
+    """The address of a running demo. At the end it must stop on Ctrl-C and have connected to nothing but itself."""
+    (folder / "sitecustomize.py").write_text(AUDIT)
+    log, errors = folder / "log", folder / "stderr"
+    environment = {**os.environ, "PYTHONPATH": python_path(folder), "AUDIT_LOG": str(log), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--model", str(model), "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": errors.open("w"), "text": True}
+    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as demo:
+        try:
+            yield re.search(r"http://127\.0\.0\.1:\d+", demo.stdout.readline())[0]
+        finally:
+            demo.send_signal(signal.SIGINT)
+            status = demo.wait(20)
+    assert status == 130
+    assert "Traceback" not in errors.read_text()
+    connections = log.read_text().splitlines() if log.exists() else []
+    assert [line for line in connections if "127.0.0.1" not in line] == []
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +147,8 @@ def trained(chromium, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running demo. At the end it must stop on Ctrl-C and have connected to nothing but itself."""
-    folder = tmp_path_factory.mktemp("audit")
-    (folder / "sitecustomize.py").write_text(AUDIT)
-    log = folder / "log"
-    environment = {**os.environ, "PYTHONPATH": python_path(folder), "AUDIT_LOG": str(log), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--model", str(trained), "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as demo:
-        try:
-            yield re.search(r"http://127\.0\.0\.1:\d+", demo.stdout.readline())[0]
-        finally:
-            demo.send_signal(signal.SIGINT)
-            status = demo.wait(20)
-    assert status == 130
-    connections = log.read_text().splitlines() if log.exists() else []
-    assert [line for line in connections if "127.0.0.1" not in line] == []
+    with running_demo(trained, tmp_path_factory.mktemp("audit")) as address:
+        yield address
 
 
 @pytest.fixture
@@ -145,37 +179,55 @@ def requested(browser) -> set[str]:
     return {request["url"] for request in (*requests, *sockets)}
 
 
-@pytest.mark.slow
-def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
+@pytest.fixture
+def page(browser):
+    """The page in the browser: what its elements say, and what a user does with them."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
     def find(selector: str) -> list:
         return browser.find_elements(By.CSS_SELECTOR, selector)
 
+    def wait(condition: Callable[[], object]):
+        return WebDriverWait(browser, 30).until(lambda _: condition())
+
     def wait_for(selector: str, text: str) -> str:
         """The text of what `selector` finds, once it contains `text`."""
-        return WebDriverWait(browser, 30).until(
-            lambda _: next((element.text for element in find(selector) if text in element.text), None)
-        )
+        return wait(lambda: next((element.text for element in find(selector) if text in element.text), None))
 
-    def enter(element: str, button: str, text: str) -> None:
-        (box,) = find(f"{element} textarea")
-        box.clear()
-        box.send_keys(text)
+    def enter(texts: dict[str, str], button: str) -> None:
+        for element, text in texts.items():
+            (box,) = find(f"{element} textarea")
+            box.clear()
+            box.send_keys(text)
         find(button)[0].click()
 
+    def check_phone() -> None:
+        """On a phone nothing widens the page past the edge. (A window cannot be so narrow.)"""
+        phone = {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        wait(lambda: browser.execute_script("return innerWidth") == 360)
+        for tab in (1, 0):
+            find("button[role=tab]")[tab].click()
+            wait(lambda: browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"))
+
+    return SimpleNamespace(find=find, wait=wait, wait_for=wait_for, enter=enter, check_phone=check_phone)
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(address: str, browser, page, tmp_path: Path) -> None:
+    find, wait_for = page.find, page.wait_for
     browser.get(address)
     wait_for("#classify", "분류하기")
     assert browser.title == "한국어 텍스트 분류"
     assert browser.execute_script("return document.documentElement.lang") == "ko"
 
-    enter("#text", "#classify", "")
+    page.enter({"#text1": ""}, "#classify")
     wait_for("#explanation .notice", "글을 입력해 주세요")
 
-    enter("#text", "#classify", "<b>연출이</b> ${정말} 지루하다")
+    page.enter({"#text1": "<b>연출이</b> ${정말} 지루하다"}, "#classify")
     wait_for("#explanation h3", "단어별 영향")
-    assert re.match(r"분류 결과와 확률\s+부정\s+부정\s+\d\d%\s+긍정\s+\d+%", wait_for("#label", "부정"))
+    assert re.fullmatch(r"부정\s+부정\s+\d\d\.\d%\s+긍정\s+\d+\.\d%", wait_for("#result", "부정").strip())
     pairs = [ruby.text.replace("−", "-").split() for ruby in find("#explanation ruby")]
     words = {word: float(number) for word, number in pairs}
     assert list(words) == ["<b>연출이</b>", "${정말}", "지루하다"]  # neither HTML nor a template
@@ -183,15 +235,18 @@ def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
     assert not find("#explanation .unread")
     browser.save_screenshot(str(tmp_path / "words.png"))
 
-    enter("#text", "#classify", "정말 재밌다 " * 40 + "끝")
+    page.enter({"#text1": "정말 재밌다 " * 40 + "끝"}, "#classify")
     wait_for("#explanation .notice", "가운데 64토큰만")
     assert wait_for("#explanation .unread", "재밌다").endswith("재밌다 끝")
-    assert re.match(r"분류 결과와 확률\s+긍정\s", wait_for("#label", "긍정"))
+    assert wait_for("#result .result", "긍정") == "긍정"
     browser.save_screenshot(str(tmp_path / "cut.png"))
+
+    find("button.gallery-item")[0].click()
+    page.wait(lambda: "비가 와서" in find("#text1 textarea")[0].get_property("value"))
 
     texts = ["음악이 최고다", "연출이 너무 지루하다", "정말 재밌다 " * 40 + "끝"]
     find("button[role=tab]")[1].click()
-    enter("#texts", "#classify-all", "\n\n".join(texts))
+    page.enter({"#texts": "\n\n".join(texts)}, "#classify-all")
     wait_for("#summary", "글 3개를 분류했습니다. 길어서 뒷부분이 잘린 글은 1개입니다.")
     cells = wait_for("#table", "네").splitlines()
     assert cells[:5] == ["결과", "글", "레이블", "확률", "잘림"]
@@ -199,17 +254,9 @@ def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
     assert all(re.fullmatch(r"\d\d\.\d%", probability) for probability in cells[7::4])
     assert cells[8::4] == ["아니요", "아니요", "네 (83토큰 중 64)"]
     browser.save_screenshot(str(tmp_path / "table.png"))
-    assert "리뷰" not in browser.page_source  # a model's texts need not be reviews
+    assert not re.search("리뷰|영화", browser.page_source)  # a model's texts need not be reviews
 
-    # On a phone nothing widens the page past the edge. (A window cannot be so narrow.)
-    phone = {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    WebDriverWait(browser, 30).until(lambda _: browser.execute_script("return innerWidth") == 360)
-    for tab in (1, 0):
-        find("button[role=tab]")[tab].click()
-        WebDriverWait(browser, 30).until(
-            lambda _: browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-        )
+    page.check_phone()
     browser.save_screenshot(str(tmp_path / "phone.png"))
 
     urls = requested(browser)
@@ -218,3 +265,91 @@ def test_the_page_in_a_browser(address: str, browser, tmp_path: Path) -> None:
     local = (f"{address}/", f"blob:{address}/", "data:", "chrome:", "chrome-untrusted:")
     assert {url for url in urls if not url.startswith(local)} == set()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.slow
+def test_the_page_of_several_labels(quickstart, browser, page, tmp_path: Path) -> None:
+    task = MultiLabelClassification(tuple(f"주제 {number}" for number in range(12)), thresholds=(0.0, *[1.0] * 11))
+    model = save_random_classifier(tmp_path / "model", quickstart[1], task=task)
+    with running_demo(model, tmp_path) as address:
+        browser.get(address)
+        page.wait_for("#classify", "분류하기")
+        page.enter({"#text1": "음악이 최고다"}, "#classify")
+        page.wait_for("#explanation", "확률이 가장 높은")
+        assert page.wait_for("#result .result", "주제") == "주제 0"
+        assert [element.text for element in page.find("#result .chosen > span:first-child")] == ["✓ 주제 0"]
+        assert len(page.find("#result .score")) in (10, 11)  # the chosen one may be behind the ten most probable
+        page.find("button[role=tab]")[1].click()
+        page.enter({"#texts": "하나\n둘"}, "#classify-all")
+        assert page.wait_for("#table", "아니요").splitlines()[1:4] == ["글", "레이블", "잘림"]
+        page.check_phone()
+
+
+@pytest.mark.slow
+def test_the_page_of_numbers_of_pairs(quickstart, browser, page, tmp_path: Path) -> None:
+    task = Regression(("score",), ("sentence1", "sentence2"))
+    model = save_random_classifier(tmp_path / "model", quickstart[1], task=task)
+    (model / "results.json").write_text('{"test": {"label_range": [0, 5]}}')
+    with running_demo(model, tmp_path) as address:
+        browser.get(address)
+        page.wait_for("#classify", "예측하기")
+        assert browser.title == "한국어 텍스트 값 예측"
+        page.enter({"#text1": "음악이 최고다", "#text2": ""}, "#classify")
+        page.wait_for("#explanation .notice", "두 글을 모두 입력해 주세요")
+        page.enter({"#text1": "음악이 최고다", "#text2": "노래가 좋다"}, "#classify")
+        page.wait_for("#explanation", "‘score’ 값이 얼마나")
+        assert re.fullmatch(r"−?\d+\.\d\d", page.wait_for("#result .result", "."))
+        assert page.wait_for("#result .ends", "5").split() == ["0.00", "5.00"]
+        assert [ruby.text.split()[0] for ruby in page.find("#explanation ruby")] == [
+            "음악이",
+            "최고다",
+            "노래가",
+            "좋다",
+        ]
+        page.find("button[role=tab]")[1].click()
+        page.enter({"#texts": "하나 || 둘\n셋"}, "#classify-all")
+        page.wait_for("#summary .notice", "2번째 줄")
+        page.enter({"#texts": "하나 || 둘\n셋 || 넷"}, "#classify-all")
+        page.wait_for("#summary", "글 2쌍을 예측했습니다.")
+        assert page.wait_for("#table", "아니요").splitlines()[1:7] == ["글 1", "글 2", "값", "잘림", "하나", "둘"]
+        page.check_phone()
+
+
+# The API behind the page.
+
+
+@pytest.mark.slow
+def test_bad_requests_are_refused_without_a_traceback(quickstart, gradio, tmp_path: Path) -> None:
+    """Of the last, an event that there is none of, gradio's answer has begun before it finds out."""
+    session = {"session_hash": "x"}
+    model = save_random_classifier(tmp_path / "model", quickstart[1])
+    with running_demo(model, tmp_path) as address, httpx.Client(timeout=20, trust_env=False) as client:
+        api = f"{address}/gradio_api"
+        for path, body, status in (
+            ("call/nothing", {"data": ["글"]}, 404),
+            ("run/nothing", {"data": ["글"]}, 404),
+            ("call/v2/nothing", {"text": "글"}, 400),
+            ("call/v2/classify", {"wrong": "글"}, 400),
+            ("run/predict", {"data": ["글"], "fn_index": 99}, 404),
+            ("queue/join", {"data": ["글"], "fn_index": -1, **session}, 404),
+            ("queue/join", {"data": ["글"], "fn_index": {}, **session}, 404),
+            ("queue/join", {"data": ["글"], "fn_index": "classify", **session}, 422),
+            ("queue/join", {"data": [99], "fn_index": 0, **session}, 422),  # an example that there is none of
+            ("call/classify", {"data": []}, 422),
+            ("call/classify", {"data": ["글", "글"]}, 422),
+            ("call/classify", {"data": [{"글": 1}]}, 422),
+            ("call/classify", {"data": "글"}, 422),
+            ("call/classify", {}, 422),
+            ("call/classify", [], 422),
+            ("call/classify", b"{", 422),
+            ("call/classify", b"\xff", 400),
+        ):
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            answer = client.post(f"{api}/{path}", content=content, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, "detail" in answer.json()) == (status, True), (path, body, answer.text)
+        for text in ("글", None, ""):
+            answer = client.post(f"{api}/call/classify", json={"data": [text]})
+            assert answer.status_code == 200, answer.text
+            events = client.get(f"{api}/call/classify/{answer.json()['event_id']}")
+            assert "event: complete" in events.text
+        assert "event: error" in client.get(f"{api}/call/classify/none").text

@@ -20,8 +20,10 @@ from support.soak_resume import differences, incomplete, outcome, small_corpus, 
 from pipeline.training.checkpoints import find_corruption, read_manifest
 
 
-def begun(log: Path, steps: int = 6) -> bool:
-    return log.read_text(errors="replace").count("'loss'") >= steps
+def begun(output: Path, steps: int = 6) -> bool:
+    """Whether a run has logged so many steps."""
+    log = output / "train.log"
+    return log.exists() and log.read_text(errors="replace").count("'loss'") >= steps
 
 
 class Scene:
@@ -57,7 +59,7 @@ class Scene:
         assert find_corruption(newest) == []
         assert not incomplete(folder)
         left = {path.name for path in folder.iterdir() if not path.name.startswith("checkpoint-")}
-        assert left <= {"runs"}, left  # no model at the top, no results, no card
+        assert left <= {"runs", "train.log"}, left  # no model at the top, no results, no card
         log = self.log(output).read_text(errors="replace")
         assert f"{newest.name} is complete. To resume: the same command with --resume_from_checkpoint auto." in log
         return int(newest.name.split("-")[1])
@@ -73,7 +75,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_the_script_stops_and_resumes(scene: Scene, number: int, code: int) -> None:
     output = f"plain-{code}"
     process = scene.start(output)
-    assert wait_for(lambda: begun(scene.log(output)), process)
+    assert wait_for(lambda: begun(scene.folder / output), process)
     process.send_signal(number)
     assert process.wait(timeout=120) == code
     log = scene.log(output).read_text(errors="replace")
@@ -100,7 +102,7 @@ def test_a_signal_while_the_cache_is_built_leaves_nothing_half_built(scene: Scen
 @pytest.mark.slow
 def test_killing_the_launcher_stops_its_child(scene: Scene) -> None:
     process = scene.start("launched", launcher=ACCELERATE)
-    assert wait_for(lambda: begun(scene.log("launched")), process)
+    assert wait_for(lambda: begun(scene.folder / "launched"), process)
     (child,) = psutil.Process(process.pid).children()
     process.terminate()
     assert process.wait(timeout=60) == -signal.SIGTERM
@@ -150,7 +152,7 @@ def test_ctrl_c_in_a_terminal(scene: Scene) -> None:
 def test_two_processes_stop_at_one_step(scene: Scene, whom: str, two_processes) -> None:
     output = f"two-{whom}"
     process = scene.start(output, launcher=two_processes)
-    assert wait_for(lambda: begun(scene.log(output)), process)
+    assert wait_for(lambda: begun(scene.folder / output), process)
     children = psutil.Process(process.pid).children(recursive=True)
     workers = {child.environ().get("RANK"): child for child in children if "train.py" in " ".join(child.cmdline())}
     assert set(workers) == {"0", "1"}
@@ -169,7 +171,7 @@ def test_two_processes_stop_at_one_step(scene: Scene, whom: str, two_processes) 
 @pytest.mark.slow
 def test_another_number_of_processes_resumes_and_says_so(scene: Scene, two_processes) -> None:
     process = scene.start("fewer", launcher=two_processes)
-    assert wait_for(lambda: begun(scene.log("fewer")), process)
+    assert wait_for(lambda: begun(scene.folder / "fewer"), process)
     process.terminate()
     process.wait(timeout=120)
     scene.finish("fewer")

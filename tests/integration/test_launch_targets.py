@@ -49,7 +49,7 @@ def one(odd_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process with batches of 32 leaves: the others are compared with it."""
     cwd = tmp_path_factory.mktemp("one")
     result = train(cwd, target("single_gpu", *FLOAT32), odd_corpus, "run")
-    assert_said_once(result)
+    assert_said_once(result, cwd / "run")
     assert_processes(cwd / "run", 1, 32)
     assert len(logged_steps(cwd / "run")) == UPDATES
     assert best_checkpoint(cwd / "run") != f"checkpoint-{UPDATES}"
@@ -92,13 +92,14 @@ def assert_same_weights(output: Path, reference: Path) -> None:
     assert max((expected[name] - moved[name]).abs().max() for name in expected) > 1e-3
 
 
-def assert_said_once(result: subprocess.CompletedProcess) -> None:
+def assert_said_once(result: subprocess.CompletedProcess, output: Path) -> None:
     """However many processes: one log, one table, no question and no warning of the launcher's."""
-    for line in ("training arguments:", "model are made by this project", "INFO Features "):
+    for line in ("model are made by this project", "INFO Features ", "validation loss"):
         assert result.stderr.count(line) == 1, line
-    assert result.stderr.count("*** Example ***") == 5
-    for update in ("{'loss'", "{'eval_loss'"):
-        assert result.stdout.count(update) == (UPDATES if update == "{'loss'" else 3)
+    log = (output / "train.log").read_text()
+    assert log.count("training arguments:") == 1
+    assert log.count("*** Example ***") == 5
+    assert (log.count("{'loss'"), log.count("'eval_loss'")) == (UPDATES, 3)
     assert result.stdout.count("macro F1") == 1
     assert "were not passed to `accelerate launch`" not in result.stderr
     assert "Warning" not in result.stderr, result.stderr
@@ -147,7 +148,7 @@ def test_two_processes_are_one(tmp_path: Path, odd_corpus: Path, one: Path) -> N
     result = train(tmp_path, target("cpu"), odd_corpus, "run")
     assert_processes(tmp_path / "run", 2, 16)
     assert_same(tmp_path / "run", one)
-    assert_said_once(result)
+    assert_said_once(result, tmp_path / "run")
     states = {f"checkpoint-{step}/rng_state" for step in (4, 8, 12)}
     assert files(tmp_path / "run") - files(one) == {f"{state}_{rank}.pth" for state in states for rank in (0, 1)}
     assert files(one) - files(tmp_path / "run") == {f"{state}.pth" for state in states}
@@ -160,7 +161,7 @@ def test_eight_processes_are_one(tmp_path: Path, odd_corpus: Path, one: Path) ->
     result = train(tmp_path, target("multi_gpu", "--num_processes", "8", *FLOAT32), odd_corpus, "run")
     assert_processes(tmp_path / "run", 8, 4)
     assert_same(tmp_path / "run", one)
-    assert_said_once(result)
+    assert_said_once(result, tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -209,7 +210,7 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, odd_corpus: Path, one: Path)
     assert_processes(output, 2, 16)
     assert (output / "checkpoint-4" / "pytorch_model_fsdp.bin").is_file()  # it was FSDP
     assert_same(output, one)
-    assert_said_once(result)
+    assert_said_once(result, output)
     best = output / best_checkpoint(output)
     assert (output / "model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
     _, about = AutoModelForSequenceClassification.from_pretrained(output, output_loading_info=True)
@@ -221,7 +222,7 @@ def test_sharded_is_one_and_resumes(tmp_path: Path, odd_corpus: Path, one: Path)
     shutil.rmtree(output / f"checkpoint-{UPDATES}")
     (output / "results.json").unlink()
     result = train(tmp_path, launcher, odd_corpus, "run", "--resume_from_checkpoint", "auto")
-    assert result.stdout.count("{'loss'") == 4  # updates 9 to 12
+    assert (output / "train.log").read_text().count("{'loss'") == UPDATES + 4  # and again 9 to 12
     again = load_file(output / f"checkpoint-{UPDATES}" / "model.safetensors")
     assert all(torch.equal(again[name], straight[name]) for name in straight)
     assert (output / "model.safetensors").read_bytes() == final
@@ -287,8 +288,8 @@ def test_two_nodes_are_one_and_the_second_writes_nothing_but_its_cache(
     output = tmp_path / "0" / "run"
     assert_processes(output, 2, 16)
     assert_same(output, one)  # whose best checkpoint the second node could not load: it was sent the weights
-    assert_said_once(first)
-    assert "training arguments:" not in second.stderr
+    assert_said_once(first, output)
+    assert "validation loss" not in second.stderr
     assert "macro F1" not in second.stdout
     assert list((tmp_path / "1").iterdir()) == []
     assert list((tmp_path / "cache-1").iterdir()) != []
@@ -306,7 +307,7 @@ def test_two_nodes_are_one_and_the_second_writes_nothing_but_its_cache(
     before = files(tmp_path / "1")
     first, second = train_on_two_nodes(tmp_path, odd_corpus, resume, resume)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + second.stderr[-2000:]
-    assert first.stdout.count("{'loss'") == 4  # updates 9 to 12
+    assert (output / "train.log").read_text().count("{'loss'") == UPDATES + 4  # and again 9 to 12
     assert (output / "model.safetensors").read_bytes() == final
     assert_same(output, one)
     assert files(tmp_path / "1") == before

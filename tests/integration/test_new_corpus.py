@@ -1,4 +1,4 @@
-"""The corpus that docs/architecture.md adds, one file of three classes, goes the whole way; no other file knows it."""
+"""The corpora that docs/architecture.md adds, one file each, go the whole way; no other file knows them."""
 
 import csv
 import json
@@ -21,18 +21,15 @@ WITH_THE_CORPUS = (
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the corpus' code in `code` and its files in `cafe_reviews`."""
+    """A folder with the corpora's code as the docs have it, in `code`, and their files in folders of their names."""
     home = tmp_path_factory.mktemp("cafe")
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r'^```python\n(""".*?)^```$', page, re.M | re.S)
-    assert len(code.splitlines()) < 50
-    # Its text column keeps the name that it has in the file.
-    names = '("부정", "중립", "긍정")'
-    for before, after in ((names, f'{names}, ("review",)'), ('{"text":', '{"review":')):
-        assert code.count(before) == 1
-        code = code.replace(before, after)
+    files = re.findall(r'`pipeline/data/corpora/(\w+\.py)`:\n\n```python\n(""".*?)^```$', page, re.M | re.S)
+    assert [name for name, _ in files] == ["cafe_reviews.py", "cafe_answers.py"]
     (home / "code").mkdir()
-    (home / "code" / "cafe_reviews.py").write_text(code, encoding="utf-8")
+    for name, code in files:
+        assert len(code.splitlines()) < 50
+        (home / "code" / name).write_text(code, encoding="utf-8")
     (home / "cafe_reviews").mkdir()
     for split, count in (("train", 300), ("test", 60)):
         with open(home / "cafe_reviews" / f"{split}.tsv", "w", encoding="utf-8", newline="") as file:
@@ -42,6 +39,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 name = list(CLASSES)[number % 3]
                 words = CLASSES[name].split()
                 writer.writerow([name, f"카페가 {'정말 ' * (number % 4)}{words[number % len(words)]} {number}"])
+    (home / "cafe_answers").mkdir()
+    for split, count in (("train", 90), ("validation", 30), ("test", 40)):
+        rows = [
+            {"q": f"몇 시에 {'문을 ' * (i % 3)}여나요? {i}", "a": f"아홉 시요 {i}", "ok": i % 2 == 0}
+            for i in range(count)
+        ]
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (home / "cafe_answers" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
     return home
 
 
@@ -69,7 +74,7 @@ def test_it_is_an_option_by_its_files_name(home: Path) -> None:
     assert "cafe_reviews" not in "".join(run("train.py", "--help", cwd=home).stdout.split())
     command = ("train.py", "--corpus_name", "cafe_reviews")
     done = script(home, *command, "--metric_for_best_model", "f1_보통")
-    assert "one of loss, accuracy, f1_macro, precision_macro, recall_macro, f1_부정, f1_중립, f1_긍정." in done.stderr
+    assert "recall_macro, f1_부정, f1_중립, f1_긍정." in done.stderr
     done = script(home, *command, "--corpus_root_dir", "elsewhere", "--model", "quickstart")
     assert done.returncode == 2
     assert f"{home / 'elsewhere' / 'cafe_reviews' / 'train.tsv'} is missing." in done.stderr
@@ -95,6 +100,24 @@ def test_its_card_speaks_of_it(trained: tuple[Path, str]) -> None:
     assert [result.dataset_name for result in card.data.eval_results] == ["cafe reviews"] * 2
     for another in ("NSMC", "별점", "영화", "movie"):
         assert another not in card.text
+
+
+def test_both_languages_have_the_same_code() -> None:
+    pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "architecture.ko.md")]
+    english, korean = (re.findall(r"^```python\n.*?^```$", page, re.M | re.S) for page in pages)
+    assert english == korean
+
+
+def test_pairs_of_a_form_of_their_own(home: Path) -> None:
+    words = ("--recipe", "quickstart", "--corpus_name", "cafe_answers", "--corpus_root_dir", str(home))
+    more = ("--max_steps", "2", "--output_dir", "pairs", "--report_to", "none", "--cache_dir", "cache")
+    done = script(home, "train.py", *words, *more)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((home / "pairs" / "results.json").read_text())
+    assert (results["validation"]["num_examples"], results["test"]["num_examples"]) == (30, 40)
+    run_json = json.loads((home / "pairs" / "run.json").read_text())
+    assert run_json["corpus"]["task"]["text_columns"] == ["question", "answer"]
+    assert run_json["features"]["num_examples"] == {"train": 90, "validation": 30, "test": 40}
 
 
 @pytest.mark.slow

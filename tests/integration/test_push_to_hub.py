@@ -1,5 +1,6 @@
 """scripts/train.py --push_to_hub against the double of the Hub, and what users of the pushed model and data get."""
 
+import csv
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import DatasetCard, ModelCard
 from support import ACCELERATE, run
 from support.hub import TOKEN, Hub, assert_refused
 from support.models import save_random_classifier
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = ("train.py", "--recipe", "quickstart", "--max_steps", "30")
 PUSHED = {"README.md", "config.json", "model.safetensors", "results.json", "tokenizer.json", "tokenizer_config.json"}
+TINY = "num_hidden_layers=1,hidden_size=16,num_attention_heads=2,intermediate_size=32"
 TEXTS = ["연기가 정말 최고다", "스토리가 지루하다", "음악은 좋은데 결말이 별로다"]
 
 
@@ -208,3 +211,126 @@ def test_the_scripts_use_a_pushed_model(hub: Hub, model_dir: Path, tmp_path: Pat
     predicted = run("predict.py", "--model", "me/reviews", *TEXTS, cwd=tmp_path, **environment)
     assert predicted.returncode == 0, predicted.stderr[-3000:]
     assert [line.split("\t")[2] for line in predicted.stdout.splitlines()] == TEXTS
+
+
+# The user's own data, of other kinds.
+
+
+def write_csv(path: Path, header: list[str], rows: list[tuple]) -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def push_own_data(hub: Hub, cwd: Path, file: Path, *flags: str) -> tuple[ModelCard, DatasetCard, dict]:
+    """Train on a file and push model and data; their cards as the Hub has them, and the scores on test."""
+    words = ["train.py", "--recipe", "quickstart", "--train_file", str(file), "--config_overrides", TINY]
+    words += ["--max_steps", "2", "--output_dir", "model", *flags]
+    trained = run(*words, cwd=cwd)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    pushed = push(hub, cwd / "model", "--dataset")
+    assert pushed.returncode == 0, pushed.stderr[-3000:]
+    assert "The licence of" in pushed.stderr
+    assert str(cwd).encode() not in hub.received_bytes()
+    cards = []
+    for kind, name, card in (("model", "me/reviews", ModelCard), ("dataset", "me/reviews-data", DatasetCard)):
+        (cwd / f"{kind}.md").write_bytes(hub.files(name, kind)["README.md"])
+        cards.append(card.load(cwd / f"{kind}.md"))
+    assert not re.search("nsmc|부정|긍정|리뷰|review(?!s)", cards[0].content + cards[1].content, re.IGNORECASE)
+    return (*cards, json.loads((cwd / "model" / "results.json").read_text())["test"])
+
+
+def test_a_regression_and_its_data_go_up_and_come_back(hub: Hub, tmp_path: Path) -> None:
+    rows = [(f"문장 {number}", number % 9 / 2) for number in range(120)]
+    file = write_csv(tmp_path / "stars.csv", ["text", "별점"], rows)
+    model, data, scores = push_own_data(hub, tmp_path, file, "--label_column", "별점", "--problem_type", "regression")
+    assert {(each.metric_type, each.metric_value) for each in model.data.eval_results} == {
+        ("pearsonr", scores["pearson"]),
+        ("spearmanr", scores["spearman"]),
+        ("mse", scores["loss"]),
+    }
+    assert model.data.metrics == ["pearsonr", "spearmanr", "mse"]
+    assert "숫자 하나(`별점`)를 예측합니다" in model.text
+    assert "숫자(별점)가 들어" in data.text
+    got = client(
+        hub,
+        """
+        from datasets import load_dataset
+        from transformers import pipeline
+
+        data = load_dataset("me/reviews-data")
+        predict = pipeline("text-classification", model="me/reviews", device="cpu", function_to_apply="none")
+        result = [str(data["train"].features), data["train"][0], predict("문장 1")]
+        """,
+    )
+    features, first, ((prediction),) = got
+    assert "'label': Value('float32')" in features
+    assert first == {"text": "문장 0", "label": 0.0}
+    assert prediction["label"] == "별점"
+    predicted = run("predict.py", "--model", "model", "문장 1", cwd=tmp_path)
+    assert float(predicted.stdout.split("\t")[0]) == pytest.approx(prediction["score"], abs=1e-3)
+
+
+def test_pairs_and_their_data_go_up_and_come_back(hub: Hub, tmp_path: Path) -> None:
+    names = ("entailment", "neutral", "contradiction")
+    rows = [(f"전제 {number}", f"가설 {number * 7}", names[number % 3]) for number in range(120)]
+    file = write_csv(tmp_path / "pairs.csv", ["premise", "hypothesis", "gold_label"], rows)
+    model, data, scores = push_own_data(hub, tmp_path, file, "--class_weights", "balanced")
+    assert {(each.metric_type, each.metric_value) for each in model.data.eval_results} == {
+        ("accuracy", scores["accuracy"]),
+        ("f1", scores["f1_macro"]),
+    }
+    assert model.data.get("license") is None
+    assert data.data.get("license") is None
+    assert "두 글(`premise`, `hypothesis`)을 함께 읽습니다" in model.text
+    assert "가중치를 주었습니다(`balanced`)" in model.text
+    assert "테스트 세트가 따로 없어" in model.text
+    assert "| contradiction | 34 (33.3%) | 2 (33.3%) | 4 (33.3%) |" in model.text  # of 40
+    got = client(
+        hub,
+        """
+        from datasets import load_dataset
+        from transformers import pipeline
+
+        data = load_dataset("me/reviews-data")["train"]
+        classify = pipeline("text-classification", model="me/reviews", device="cpu", truncation=True)
+        answer = classify({"text": data[1]["premise"], "text_pair": data[1]["hypothesis"]})
+        result = [data.column_names, data.features["label"].names, data[1], answer]
+        """,
+    )
+    columns, found, second, answer = got
+    assert columns == ["premise", "hypothesis", "label"]
+    assert found == sorted(names)
+    assert second == {"premise": "전제 1", "hypothesis": "가설 7", "label": found.index("neutral")}
+    assert answer["label"] in names
+
+
+def test_several_labels_and_their_data_come_back(hub: Hub, tmp_path: Path) -> None:
+    rows = [
+        (f"문장 {number}", "|".join(name for bit, name in enumerate("가나다") if number >> bit & 1))
+        for number in range(120)
+    ]
+    file = write_csv(tmp_path / "topics.csv", ["text", "label"], rows)
+    model, data, scores = push_own_data(hub, tmp_path, file)
+    assert ("f1", scores["f1_micro"]) in {(each.metric_type, each.metric_value) for each in model.data.eval_results}
+    assert "레이블마다 0 또는 1이 차례대로(가, 나, 다)" in data.text
+    got = client(
+        hub,
+        """
+        from datasets import load_dataset
+
+        data = load_dataset("me/reviews-data")["train"]
+        result = [str(data.features["label"]), data[5]]
+        """,
+    )
+    assert "length=3" in got[0]
+    assert got[1] == {"text": "문장 5", "label": [1.0, 0.0, 1.0]}
+
+
+def test_the_users_own_readme_is_pushed(hub: Hub, model_dir: Path) -> None:
+    (model_dir / "README.md").write_text("내 모델입니다.", encoding="utf-8")
+    result = push(hub, model_dir)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "is your own and stays; the model card is in" in result.stderr
+    assert hub.files("me/reviews")["README.md"].decode() == "내 모델입니다."
+    assert "MODEL_CARD.md" not in hub.files("me/reviews")

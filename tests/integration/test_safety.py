@@ -17,7 +17,7 @@ from transformers import set_seed
 
 from pipeline.config.arguments import TrainingArguments
 from pipeline.data.collators import PaddingCollator
-from pipeline.data.tokenization import load_features
+from pipeline.data.features import load_features
 from pipeline.modeling.files import fetch_model
 from pipeline.modeling.loading import load_model, load_tokenizer
 from pipeline.runtime.build_once import trusted_folder
@@ -211,7 +211,7 @@ def features_of(cache: Path, quickstart, root: Path):
 def test_a_cache_holds_data_only_and_no_one_else_can_write_in_it(tmp_path: Path, quickstart) -> None:
     before = os.umask(0o002)  # what many systems have, with a group for each user
     try:
-        _, folder = features_of(tmp_path / "cache", quickstart, small_corpus(tmp_path))
+        folder = features_of(tmp_path / "cache", quickstart, small_corpus(tmp_path)).folder
     finally:
         os.umask(before)
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".arrow", ".json"}
@@ -224,7 +224,8 @@ def test_a_cache_that_others_can_write_is_not_trusted(
     tmp_path: Path, quickstart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     root = small_corpus(tmp_path)
-    features, folder = features_of(tmp_path / "cache", quickstart, root)
+    features = features_of(tmp_path / "cache", quickstart, root)
+    folder = features.folder
     planted = folder / "train" / "state.json"
     if how == "world-writable file":
         planted.chmod(0o666)
@@ -239,11 +240,12 @@ def test_a_cache_that_others_can_write_is_not_trusted(
         os.chown(planted, 65534, 65534)
     with caplog.at_level("WARNING", "pipeline"):
         monkeypatch.setattr("pipeline.runtime.build_once.logger.propagate", True)
-        again, place = features_of(tmp_path / "cache", quickstart, root)
+        again = features_of(tmp_path / "cache", quickstart, root)
+    place = again.folder
     assert place == folder.with_name(f"{folder.name}-uid{os.getuid()}")
     assert f"Not trusting {folder}" in caplog.text
-    assert again["train"][:] == features["train"][:]
-    assert features_of(tmp_path / "cache", quickstart, root)[1] == place  # found again, not built again
+    assert again.splits["train"][:] == features.splits["train"][:]
+    assert features_of(tmp_path / "cache", quickstart, root).folder == place  # found again, not built again
     place.chmod(0o777)
     with pytest.raises(UserError, match="--cache_dir"):
         features_of(tmp_path / "cache", quickstart, root)

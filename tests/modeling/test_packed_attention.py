@@ -1,6 +1,7 @@
 """Packed batches compute what padded ones do: the same logits, gradients and evaluation, and the same saved model."""
 
 import copy
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from transformers import AutoModelForSequenceClassification
 from pipeline.data.collators import PackingCollator, PaddingCollator
 from pipeline.modeling import packed_attention
 from pipeline.modeling.packed_attention import can_pack, enable_packing
+from pipeline.modeling.windows import enable_windows
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype")
 
-KINDS = ["Bert", "Electra", "Roberta"]
+KINDS = ["Bert", "Electra", "Roberta", "XLMRoberta", "DistilBert"]
 # Lengths that repeat and that do not, in no order; the shortest that a text can have, and a filler's.
 LENGTHS = (5, 9, 2, 5, 1, 30, 9, 9, 17)
 
@@ -27,6 +29,27 @@ def rows(lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
         {"input_ids": torch.randint(2, 200, (length,), generator=generator).tolist(), "label": index % 2}
         for index, length in enumerate(lengths)
     ]
+
+
+def pairs() -> list[dict]:
+    """Rows whose second halves are the second texts of pairs."""
+    return [
+        {**row, "token_type_ids": [int(2 * place >= len(row["input_ids"])) for place in range(len(row["input_ids"]))]}
+        for row in rows()
+    ]
+
+
+def windows() -> list[dict]:
+    """Examples of one, two and three windows, made of the same rows."""
+    given, examples = pairs(), []
+    for count in (1, 3, 1, 2, 2):
+        parts = [given.pop(0) for _ in range(count)]
+        lists = {
+            name: list(chain.from_iterable(part[name] for part in parts)) for name in ("input_ids", "token_type_ids")
+        }
+        lengths = [len(part["input_ids"]) for part in parts]
+        examples.append({**lists, "window_lengths": lengths, "label": parts[0]["label"]})
+    return examples
 
 
 def outcome(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -64,6 +87,54 @@ def test_logits_and_gradients_are_those_of_padding(
         torch.testing.assert_close(gradient, expected_gradients[name], atol=tolerance, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("kind", ["Bert", "Electra", "Roberta", "XLMRoberta"])
+def test_token_types_are_read_as_in_padded_batches(kind: str, pack: PackingCollator) -> None:
+    torch.manual_seed(0)
+    padded = small_classifier(kind, type_vocab_size=2).double()
+    packed = copy.deepcopy(padded)
+    enable_packing(packed)
+    expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(pairs()))
+    found, gradients = outcome(packed, pack(pairs()))
+    without, _ = outcome(padded, PaddingCollator(pad_token_id=1)(rows()))
+    assert (expected - without).abs().median() > 0.01  # they count
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-10, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
+def test_windows_are_averaged_as_in_padded_batches(kind: str, pack: PackingCollator) -> None:
+    torch.manual_seed(0)
+    padded = small_classifier(kind).double()
+    packed = copy.deepcopy(padded)
+    enable_packing(packed)
+    for model in (padded, packed):
+        enable_windows(model)
+    examples = windows()
+    if kind == "DistilBert":
+        examples = [{name: row[name] for name in row if name != "token_type_ids"} for row in examples]
+    expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(examples))
+    found, gradients = outcome(packed, pack(examples))
+    assert found.shape == (5, 2)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-10, rtol=0, msg=name)
+
+
+def test_a_padding_token_that_is_not_the_configs(pack: PackingCollator) -> None:
+    """multilingual-e5-small: a BERT whose config says 0, with XLM-RoBERTa's tokenizer, where 0 begins a text."""
+    torch.manual_seed(0)
+    padded = small_classifier("Bert", pad_token_id=0).double()
+    packed = copy.deepcopy(padded)
+    enable_packing(packed)
+    examples = [{**row, "input_ids": [0, *row["input_ids"]]} for row in rows()]
+    expected, expected_gradients = outcome(padded, PaddingCollator(pad_token_id=1)(examples))
+    found, gradients = outcome(packed, pack(examples))
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-10, rtol=0, msg=name)
+
+
 @pytest.mark.parametrize("lengths", [(7,), (1, 1, 1), (1,) * 8, (6, 6, 6, 6)])
 def test_batches_at_the_edge(lengths: tuple[int, ...], pack: PackingCollator) -> None:
     """One sequence; sequences of one token, where first tokens are all there is; all of one length."""
@@ -93,24 +164,28 @@ def test_ordinary_batches_are_read_as_before_and_the_saved_model_is_ordinary(kin
     assert torch.equal(loaded(**batch).logits, expected)
 
 
-def test_attention_dropout_works_in_every_layer(pack: PackingCollator) -> None:
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
+def test_attention_dropout_works_in_every_layer(kind: str, pack: PackingCollator) -> None:
     torch.manual_seed(0)
-    model = small_classifier("Bert", attention_probs_dropout_prob=0.5).train()
+    name = "attention_dropout" if kind == "DistilBert" else "attention_probs_dropout_prob"
+    model = small_classifier(kind, **{name: 0.5}).train()
+    layers = model.base_model.transformer.layer if kind == "DistilBert" else model.base_model.encoder.layer
     enable_packing(model)
     batch = pack(rows())
     del batch["labels"]
     seen = {tuple(model(**batch).logits.flatten().tolist()) for _ in range(3)}
     assert len(seen) == 3
     # With the others in evaluation mode, only the last layer drops, which has a forward of its own.
-    model.base_model.encoder.layer[:-1].eval()
+    layers[:-1].eval()
     assert not torch.equal(model(**batch).logits, model(**batch).logits)
-    model.base_model.encoder.layer[-1].eval()
+    layers[-1].eval()
     assert torch.equal(model(**batch).logits, model(**batch).logits)
 
 
-def test_checkpointed_gradients_are_the_same() -> None:
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
+def test_checkpointed_gradients_are_the_same(kind: str) -> None:
     torch.manual_seed(0)
-    model = small_classifier("Bert").double().train()
+    model = small_classifier(kind).double().train()
     enable_packing(model)
     batch = PackingCollator()(rows())
     _, expected = outcome(model, batch)
@@ -142,6 +217,6 @@ def test_compiled_programs_are_few_and_compute_the_same() -> None:
 
 def test_only_what_was_proved_is_packed() -> None:
     assert all(can_pack(small_classifier(kind)) for kind in KINDS)
-    assert not can_pack(small_classifier("DistilBert"))
+    assert not can_pack(small_classifier("ModernBert"))
     # A decoder's tokens see only those before them.
     assert not can_pack(small_classifier("Bert", is_decoder=True))

@@ -65,15 +65,21 @@ def token_rows(corpus: Path, model: Path) -> dict:
 
 
 def small_classifier(kind: str, **changes: object):
-    """A classifier of random weights and no dropout: Bert, Electra, Roberta, DistilBert."""
+    """A classifier of random weights and no dropout, such as Bert, XLMRoberta, DistilBert or ModernBert."""
     import transformers
 
+    own = {
+        "Electra": {"embedding_size": 16},
+        "DistilBert": {"hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0},
+        "ModernBert": dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2),
+        "GPT2": {"n_inner": 64, **dict.fromkeys(("bos_token_id", "eos_token_id"), 2)},
+    }
     config = getattr(transformers, f"{kind}Config")(
         **{
             **{"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
             **{"intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 1, "initializer_range": 0.3},
             **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-            **({"embedding_size": 16} if kind == "Electra" else {}),
+            **own.get(kind, {}),
             **changes,
         }
     )

@@ -139,6 +139,7 @@ class Lane:
         self.folder, self.processes, self.rng = folder, processes, random.Random(seed * 1000 + processes)
         self.corpus, self.cache, self.log = small_corpus(folder), folder / "cache", folder / "log"
         self.record, self.aims = Record(), []
+        self.logged = 0  # bytes of the run's log when this life began
 
     def launch(self, output: Path) -> subprocess.Popen:
         launcher = TWO_PROCESSES if self.processes == 2 else ()
@@ -179,6 +180,7 @@ class Lane:
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
         self.record.starts += 1
         incomplete_before = set(incomplete(output))
+        self.logged = len(_read(output / "train.log"))
         process = self.launch(output)
         killed = False
         if aim and self.wait_for_moment(aim, process, output, incomplete_before):
@@ -199,7 +201,7 @@ class Lane:
                 return bool(being_built(self.cache))
             if aim == "saving":
                 return bool(set(incomplete(output)) - incomplete_before)
-            return "'loss'" in self.log.read_text(errors="replace")
+            return b"'loss'" in self.log_of_life(output)
 
         if not wait_for(began, process):
             return False
@@ -208,6 +210,11 @@ class Lane:
             wait_for(began, process)
         time.sleep(self.rng.uniform(0, 1.0 if aim == "training" else 0.05))
         return True
+
+    def log_of_life(self, output: Path) -> bytes:
+        """What this life has logged; it appends to the log if it resumes, and else writes another."""
+        log = _read(output / "train.log")
+        return log[self.logged :] if len(log) >= self.logged else log
 
     def kill(self, process: subprocess.Popen) -> bool:
         """SIGKILL everything, or on several processes one of them or their launcher alone. Whether it was alive."""
@@ -229,14 +236,19 @@ class Lane:
         return process.returncode != 0
 
     def phase(self, output: Path, incomplete_before: set[Path]) -> str:
-        log = self.log.read_text(errors="replace")
+        log = self.log_of_life(output)
         if being_built(self.cache):
             return "building the cache"
         if set(incomplete(output)) - incomplete_before:
             return "saving"
-        if "train_runtime" in log:
+        if b"train_runtime" in log:
             return "evaluating at the end"
-        return "training" if "'loss'" in log or "Resuming from" in log else "starting"
+        resuming = "Resuming from" in self.log.read_text(errors="replace")
+        return "training" if b"'loss'" in log or resuming else "starting"
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _cmdline(process: psutil.Process) -> list[str]:

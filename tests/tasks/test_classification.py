@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel
+from sklearn.metrics import log_loss, precision_recall_fscore_support
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
 
 from pipeline.runtime.errors import UserError
-from pipeline.tasks import IGNORE_INDEX, SingleLabelClassification, create_task
+from pipeline.tasks import IGNORE_INDEX, SingleLabelClassification
 from pipeline.tasks.metrics import wilson_interval
 
 TASK = SingleLabelClassification(("부정", "긍정"))
@@ -83,7 +86,13 @@ def test_what_trainer_logs_can_select_the_checkpoint() -> None:
     numbers = TASK.compute_metrics(EvalPrediction(LOGITS, REFERENCES))
     assert numbers == {
         **{name: pytest.approx(value) for name, value in {"accuracy": 4 / 6, "f1_macro": 0.625}.items()},
-        **{"precision_macro": 0.625, "recall_macro": 0.625, "f1_부정": 0.75, "f1_긍정": 0.5},
+        **{
+            "f1_weighted": pytest.approx(4 / 6 * 0.75 + 2 / 6 * 0.5),
+            "precision_macro": 0.625,
+            "recall_macro": 0.625,
+            "f1_부정": 0.75,
+            "f1_긍정": 0.5,
+        },
         "loss": TASK.evaluate(LOGITS, REFERENCES)["loss"],
     }
     assert all(isinstance(value, float) for value in numbers.values())
@@ -123,11 +132,96 @@ def test_probabilities_and_the_decision_by_them() -> None:
     assert decision.probabilities["부정"] == pytest.approx(0.25)
 
 
-def test_the_task_of_a_model() -> None:
-    for problem_type in (None, "single_label_classification"):
-        assert create_task(problem_type, ["부정", "긍정"]) == TASK
-    with pytest.raises(UserError, match="problem_type is regression; expected one of single_label_classification"):
-        create_task("regression", ["score"])
+# Against scikit-learn and torch.
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 50])
+def test_scores_are_those_of_scikit_learn(num_classes: int) -> None:
+    """With classes that are never predicted, never the reference, and neither."""
+    generator = np.random.default_rng(num_classes)
+    logits = generator.normal(size=(200, num_classes))
+    references = generator.integers(num_classes, size=200)
+    logits[:, 0] -= 9  # never predicted
+    references[references == 1] = 0
+    names = [f"class {number}" for number in range(num_classes)]
+    numbers = SingleLabelClassification(tuple(names)).evaluate(logits, references)
+    predicted, every = logits.argmax(axis=1), range(num_classes)
+    for mean in ("macro", "weighted"):
+        scores = precision_recall_fscore_support(references, predicted, labels=every, average=mean, zero_division=0)
+        for name, score in zip(("precision", "recall", "f1"), scores[:3], strict=True):
+            if (name, mean) not in (("precision", "weighted"), ("recall", "weighted")):
+                assert numbers[f"{name}_{mean}"] == pytest.approx(score, rel=1e-12)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        references, predicted, labels=every, average=None, zero_division=0
+    )
+    assert [list(row.values()) for row in numbers["per_class"].values()] == [
+        pytest.approx(row) for row in zip(precision, recall, f1, support, strict=True)
+    ]
+    assert numbers["loss"] == pytest.approx(log_loss(references, TASK.probabilities(logits), labels=every), abs=1e-6)
+
+
+def test_class_weights_multiply_the_loss_of_their_examples() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(10, 3, generator=generator)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, IGNORE_INDEX])
+    weights = (0.5, 2.0, 7.0)
+    task = SingleLabelClassification(("a", "b", "c"), class_weights=weights)
+    each = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE_INDEX)
+    expected = sum(weights[label] * loss for label, loss in zip(labels[:9].tolist(), each[:9].tolist(), strict=True))
+    assert task.loss(logits, labels).item() == pytest.approx(expected)
+    plain = SingleLabelClassification(task.class_names)
+    examples = logits[:9].numpy(), labels[:9].numpy()
+    assert task.evaluate(*examples) == plain.evaluate(*examples)  # scores are without weights
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), (1.0, -1.0), (1.0, math.nan), (1.0, math.inf)])
+def test_class_weights_that_are_none(weights: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="class weight"):
+        SingleLabelClassification(("부정", "긍정"), class_weights=weights)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    labels = [0, 0, 0, 0, 0, 2, 2, 3]
+    task = SingleLabelClassification(("a", "b", "c", "d"))
+    assert task.label_counts(labels) == {"a": 5, "b": 0, "c": 2, "d": 1}
+    a, c, d = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=labels)
+    assert task.balanced_weights(labels) == pytest.approx((a, 1.0, c, d))  # b has no example
+
+
+# Many classes.
+
+
+def test_the_table_of_many_classes_has_the_worst() -> None:
+    names = tuple(f"class {number}" for number in range(50))
+    task = SingleLabelClassification(names)
+    references = np.repeat(np.arange(50), 4)
+    predicted = references.copy()
+    for number in range(12):  # class 0 is the worst: its four are spread over classes 20 to 23
+        predicted[4 * number : 4 * number + max(1, 4 - number)] = 20 + number
+    numbers = task.evaluate(np.eye(50)[predicted], references)
+    rows = task.table_rows(numbers)
+    shown = [name for name, _ in rows if name.startswith("F1 ")]
+    scores = [numbers["per_class"][name.removeprefix("F1 ")]["f1"] for name in shown]
+    assert shown[0] == "F1 class 0"
+    assert scores == sorted(scores)
+    assert len(shown) == 10
+    assert max(scores) <= min(row["f1"] for name, row in numbers["per_class"].items() if f"F1 {name}" not in shown)
+    assert rows[-1] == ("  40 better classes", "results.json")
+    assert ("weighted F1", f"{numbers['f1_weighted']:.4f}") in rows
+    assert task.confusion_matrix(numbers) is None
+    perfect = task.evaluate(np.eye(50)[references], references)
+    assert [name for name, _ in task.table_rows(perfect, ranked_by=numbers)] == [name for name, _ in rows]
+
+
+def test_the_confusion_matrix_of_few_classes() -> None:
+    assert TASK.confusion_matrix(TASK.evaluate(LOGITS, REFERENCES)) == (["부정", "긍정"], [[3, 1], [1, 1]])
+
+
+def test_a_class_called_as_a_mean_does_not_replace_it() -> None:
+    task = SingleLabelClassification(("macro", "other"))
+    numbers = task.compute_metrics(EvalPrediction(LOGITS, REFERENCES))
+    assert numbers["f1_macro"] == pytest.approx(0.625)
+    assert set(numbers) == set(task.greater_is_better)
 
 
 def test_wilson_interval() -> None:

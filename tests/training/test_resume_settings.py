@@ -46,12 +46,13 @@ CHANGES: dict[str, dict[str, Any]] = {
         **{"batching": "longest", "model_name_or_path": "klue/roberta-base", "model_revision": "v1"},
         **{"from_scratch": True, "global_batch_size": 64, "num_train_epochs": 5, "max_steps": 100},
         **{"learning_rate": 1e-4, "gamma": 0.8, "optim": "adamw_torch", "lr_scheduler_type": "linear"},
-        **{"warmup_steps": 10, "weight_decay": 0.01, "max_grad_norm": 1.0, "adam_beta1": 0.8, "adam_beta2": 0.99},
+        **{"weight_decay": 0.01, "max_grad_norm": 1.0, "adam_beta1": 0.8, "adam_beta2": 0.99},
         **{"adam_epsilon": 1e-6, "label_smoothing_factor": 0.1, "seed": 8, "data_seed": 8},
         **{"train_sampling_strategy": "sequential", "metric_for_best_model": "accuracy"},
     }.items()
 }
 CHANGES["config_overrides"] = {"config_overrides": "hidden_size=64", "from_scratch": True}
+CHANGES["warmup_steps"] = {"warmup_steps": 10, "lr_scheduler_type": "linear"}
 CHANGES["optim_args"] = {"optim_args": "a=1", "optim": "adamw_torch"}
 CHANGES["lr_scheduler_kwargs"] = {"lr_scheduler_kwargs": {"num_cycles": 2}, "lr_scheduler_type": "cosine"}
 CHANGES["eval_steps"] = {"eval_steps": 100, "eval_strategy": "steps", "save_strategy": "steps", "save_steps": 100}

@@ -2,15 +2,25 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset, Features
 from safetensors.torch import load_file
-from support import TASK, train_small
+from support import NO_DROPOUT, TASK, train_small
+from transformers import AutoTokenizer, set_seed
 
+from pipeline.config.arguments import TrainingArguments
+from pipeline.modeling.batching import make_collator
+from pipeline.modeling.files import fetch_model
+from pipeline.modeling.loading import load_model
+from pipeline.runtime.errors import UserError
+from pipeline.tasks import MultiLabelClassification, Regression, SingleLabelClassification, Task
 from pipeline.training.schedule import EpochwiseExponentialLR
 from pipeline.training.trainer import Trainer
 
@@ -240,3 +250,98 @@ def test_two_processes_resume_the_same_rows(tmp_path: Path, toy_corpus: Path, tw
     train_small(tmp_path, two_processes, toy_corpus, "stopped", *flags, "--resume_from_checkpoint", "auto")
     resumed = load_file(tmp_path / "stopped" / "checkpoint-12" / "model.safetensors")
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
+
+
+# Other kinds of task.
+
+WEIGHTED = SingleLabelClassification(TASK.class_names, class_weights=(3.0, 0.5))
+MULTI = MultiLabelClassification(("a", "b", "c"), class_weights=(1.0, 2.0, 0.5))
+NUMBER = Regression(("score",))
+LOSSES = {
+    WEIGHTED: torch.nn.CrossEntropyLoss(weight=torch.tensor([3.0, 0.5]), reduction="sum"),
+    MULTI: lambda logits, labels: (
+        len(labels) * torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 2.0, 0.5]))(logits, labels)
+    ),
+    NUMBER: lambda logits, labels: torch.nn.MSELoss(reduction="sum")(logits[:, 0], labels),
+}
+every_kind = pytest.mark.parametrize("task", LOSSES, ids=lambda task: task.problem_type)
+
+
+def labelled_for(rows: Dataset, task: Task) -> Dataset:
+    """The same texts with labels of another kind."""
+    labels = np.array(rows["label"][:])
+    others = {MULTI: np.stack([labels, 1 - labels, np.arange(len(labels)) % 3 == 0], axis=1), NUMBER: labels * 2.5 - 1}
+    columns = {"input_ids": rows["input_ids"][:], "label": others.get(task, labels).tolist()}
+    return Dataset.from_dict(columns, features=Features({**rows.features, "label": task.label_feature}))
+
+
+@pytest.fixture
+def make_for(rows, quickstart, tmp_path: Path) -> Callable[..., Trainer]:
+    """A Trainer of another kind of task, with hardly any learning rate: its model stays as it is."""
+
+    def make_for(task: Task, **options: Any) -> Trainer:
+        set_seed(7)
+        model = load_model(fetch_model(str(quickstart[1]), weights=False), task, NO_DROPOUT)
+        given = {"output_dir": str(tmp_path / "run"), "logging_steps": 1, "report_to": "none", "learning_rate": 1e-12}
+        given |= {"disable_tqdm": True, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+        args = TrainingArguments(**{**given, **options})
+        return Trainer(
+            model=model,
+            task=task,
+            args=args,
+            train_dataset=labelled_for(rows["train"], task),
+            eval_dataset=labelled_for(rows["test"], task),
+            data_collator=make_collator("packed", model, AutoTokenizer.from_pretrained(quickstart[1]), 32, args),
+        )
+
+    return make_for
+
+
+@every_kind
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_the_loss_of_another_kind_is_the_mean_over_the_update(make_for, rows, task: Task, accumulation: int) -> None:
+    """In an epoch's last update too, which has 22 examples and ten fillers."""
+    trainer = make_for(
+        task, max_steps=5, per_device_train_batch_size=32 // accumulation, gradient_accumulation_steps=accumulation
+    )
+    data = labelled_for(rows["train"], task)[:]
+    with torch.no_grad():
+        logits = torch.cat([trainer.model(input_ids=torch.tensor([ids])).logits for ids in data["input_ids"]])
+    labels, order = torch.tensor(data["label"]), shuffled(7, 0)
+    expected = [
+        LOSSES[task](logits[batch], labels[batch]).item() / len(batch)
+        for batch in (order[start : start + 32] for start in range(0, 150, 32))
+    ]
+    trainer.train()
+    assert logged(trainer, "loss") == pytest.approx(expected, abs=1e-5)
+    numbers = trainer.evaluate()
+    assert {name.removeprefix("eval_") for name in numbers} >= task.greater_is_better.keys()
+
+
+def test_examples_of_several_labels_are_counted_once_where_trainer_counts(make_for) -> None:
+    counted, known = (make_for(MULTI, max_steps=5, ignore_data_skip=skip) for skip in (True, False))
+    for trainer in (counted, known):
+        trainer.train()
+    assert logged(counted, "loss") == pytest.approx(logged(known, "loss"), abs=1e-5)
+
+
+def test_label_smoothing_of_several_labels_is_refused(make_for) -> None:
+    with pytest.raises(UserError, match="label_smoothing_factor is 0"):
+        make_for(MULTI, label_smoothing_factor=0.1)
+
+
+@pytest.mark.parametrize(("rank_zero", "lines"), [(True, 1), (False, 0)])
+def test_a_model_that_learns_nothing_is_pointed_out_once(
+    make_for, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, rank_zero: bool, lines: int
+) -> None:
+    trainer = make_for(TASK, max_steps=6, eval_strategy="steps", eval_steps=2)
+    torch.nn.init.zeros_(trainer.model.classifier.weight)
+    trainer.model.classifier.bias.data = torch.tensor([1.0, 0.0])
+    monkeypatch.setattr(trainer, "is_world_process_zero", lambda: rank_zero)
+    trainer.evaluate()
+    assert "predicts only" not in caplog.text  # the caller of an evaluation outside of training says it
+    trainer.train()
+    assert len(logged(trainer, "eval_loss")) == 3
+    found = [record.getMessage() for record in caplog.records if "predicts only 부정 for all 50" in record.getMessage()]
+    assert len(found) == lines
+    assert all(line.startswith("Step 2: ") for line in found)

@@ -1,7 +1,7 @@
 """The user's own examples in NSMC's file layout: `id<TAB>document<TAB>label`, UTF-8, one example a line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 HEADER = b"id\tdocument\tlabel"
-MAX_LINE_BYTES = 1 << 19  # a review of NSMC has some 500 at most
+MAX_LINE_BYTES = 1 << 19  # NSMC has some 500 at most
 
 
 class NsmcLayout(CorpusSpec):
@@ -21,22 +21,22 @@ class NsmcLayout(CorpusSpec):
 
     summary = "your own two files in NSMC's layout"
     task = SingleLabelClassification(("부정", "긍정"))
-    files = {"train": SourceFile("ratings_train.txt"), "test": SourceFile("ratings_test.txt")}
+    files: Mapping[str, SourceFile] = {"train": SourceFile("ratings_train.txt"), "test": SourceFile("ratings_test.txt")}
     subfolder = "nsmc"
     layout = "one a line: id<TAB>document<TAB>label"
     card = CorpusCard(
         title=Bilingual("nsmc_layout(공식 NSMC가 아님)", "nsmc_layout (not the official NSMC)"),
-        texts=Bilingual("리뷰", "reviews"),
+        texts=Bilingual("텍스트", "texts"),
         about=Bilingual(
-            "NSMC 형식의 리뷰 말뭉치(공식 NSMC가 아님)", "Reviews in NSMC's layout (not the official NSMC)"
+            "NSMC 형식의 텍스트 말뭉치(공식 NSMC가 아님)", "Texts in NSMC's layout (not the official NSMC)"
         ),
         license=Bilingual(
             "공식 NSMC가 아니며, 라이선스는 알려져 있지 않습니다.",
             "It is not the official NSMC; its licence is not known.",
         ),
         limits=Bilingual(
-            "- 레이블이 글과 맞는지, 학습 데이터와 테스트 데이터에 같은 글이 있는지는 확인하지 않았습니다.\n"
-            "- 어떤 글이든 둘 중 하나로 분류합니다. 학습한 것과 다른 종류의 글에서는 성능이 다를 수 있습니다.\n",
+            "- 레이블이 텍스트와 맞는지, 학습 데이터와 테스트 데이터에 같은 텍스트가 있는지는 확인하지 않았습니다.\n"
+            "- 어떤 텍스트든 둘 중 하나로 분류합니다. 학습한 것과 다른 종류의 텍스트에서는 성능이 다를 수 있습니다.\n",
             "- Whether labels fit their texts, and whether train and test share any, was not checked.\n"
             "- Any text gets one of the two labels; other kinds of text may give other scores.\n",
         ),
