@@ -111,7 +111,7 @@ class Classifier:
         if self.encoder.token_types:
             columns[TOKEN_TYPES] = np.split(encoded.token_type_ids, ends)
         windows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        logits = np.empty((len(windows), self.task.num_labels), dtype=np.float32)
+        logits: np.ndarray = np.empty((len(windows), self.task.num_labels), dtype=np.float32)
         for indices in batches_by_length(encoded.lengths.tolist(), self.max_batch_tokens):
             logits[indices] = self._compute_logits([windows[index] for index in indices])
         if len(windows) > len(texts):

@@ -156,7 +156,7 @@ class _RefuseBadRequests:
             return None
         called = number if name is None or number is not None else name
         names: dict[Any, Any] = {each.api_name: each for each in self.page.fns.values()}
-        known = names if isinstance(called, str) else self.page.fns
+        known: dict[Any, Any] = names if isinstance(called, str) else self.page.fns
         function = known.get(called) if isinstance(called, int | str) else None
         if function is None:
             return 404, f"there is no function {called!r:.100}."

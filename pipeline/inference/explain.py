@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,8 @@ def read_spans(classifier: Classifier, text: Text) -> list[Spans]:
     Where a text is cleaned first, whole words are counted: its tokens are not where they are in the text.
     """
     texts, encoder = _texts(text), classifier.encoder
-    encoding = encoder.backend.encode(*_texts(encoder.clean(text)))
+    cleaned: Any = _texts(encoder.clean(text))
+    encoding = encoder.backend.encode(*cleaned)
     if len(encoding.ids) <= classifier.max_length or encoder.long_text == "windows":
         return [[(0, len(each))] for each in texts]
     (kept,) = encoder.kept(encoding)
@@ -75,7 +76,7 @@ def word_effects(classifier: Classifier, text: Text) -> list[Word]:
                 variants.append(shortened)
     if not words:
         return []
-    joined = [tuple(" ".join(parts) for parts in variant) for variant in variants]
+    joined: list[Any] = [tuple(" ".join(parts) for parts in variant) for variant in variants]
     values = classifier.task.probabilities(
         classifier.logits(joined if len(texts) == 2 else [each for (each,) in joined])
     )
