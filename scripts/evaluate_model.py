@@ -27,12 +27,15 @@ READING = ("dataset_config_name", "dataset_revision", "text_column", "label_colu
 @command
 def main() -> None:
     configure_logging()
+    from pipeline.config.help_page import EVALUATION as SHOWN
     from pipeline.config.parser import parse_arguments
     from pipeline.prepare import fetch_sources, prepare
 
     trained_with, expected = ({}, None) if {"-h", "--help", "--help_all"} & set(sys.argv) else settings_of_training()
     precision = trained_with.pop("mixed_precision", None)  # not a default: not every machine has every precision
-    data_args, model_args, training_args = parse_arguments(defaults={**NO_TRAINING, **trained_with})
+    data_args, model_args, training_args = parse_arguments(
+        defaults={**NO_TRAINING, **trained_with}, about=__doc__, shown=SHOWN
+    )
     sources = fetch_sources(data_args, model_args, expected)
 
     # Slow imports: mistakes and missing files are reported by now.

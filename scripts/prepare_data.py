@@ -13,10 +13,11 @@ from pipeline.runtime.logging import configure_logging
 @command
 def main() -> None:
     configure_logging()
+    from pipeline.config.help_page import PREPARATION
     from pipeline.config.parser import parse_arguments
     from pipeline.prepare import fetch_sources, prepare
 
-    data_args, model_args, _ = parse_arguments()
+    data_args, model_args, _ = parse_arguments(about=__doc__, shown=PREPARATION)
     model_args.from_scratch = True  # weights are not needed to tokenize
     sources = fetch_sources(data_args, model_args)
 

@@ -1,9 +1,10 @@
 """Fine-tune a Korean classifier.
 
-accelerate launch scripts/train.py --recipe quickstart    # half a minute, no network
+accelerate launch scripts/train.py --recipe quickstart    # no network
+accelerate launch scripts/train.py --train_file reviews.csv
 accelerate launch scripts/train.py                        # kcbert-base on NSMC with the book's settings
 accelerate launch scripts/train.py --push_to_hub --hub_model_id USER/NAME
-python scripts/train.py --help                            # every option
+python scripts/train.py --help                            # --help_all: every option of transformers too
 """
 
 from pathlib import Path

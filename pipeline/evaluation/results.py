@@ -68,6 +68,7 @@ def describe_training(
         chosen_on: the split that selected the checkpoint, validation or test.
     """
     best = state.best_model_checkpoint
+    options = [name for name in DATA_OPTIONS if name != "corpus_name" or not data.is_own_data]
     return {
         "checkpoint_chosen_on": chosen_on,
         "training": {
@@ -76,7 +77,7 @@ def describe_training(
             "best_checkpoint": Path(best).name if best else None,
         },
         "evaluated_with": {
-            **{name: value for name in DATA_OPTIONS if (value := getattr(data, name)) is not None},
+            **{name: value for name in options if (value := getattr(data, name)) is not None},
             "per_device_eval_batch_size": training.per_device_eval_batch_size,
             "mixed_precision": mixed_precision,
         },

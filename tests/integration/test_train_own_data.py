@@ -136,7 +136,7 @@ FORMATS: dict[str, Callable[[pandas.DataFrame, Path], None]] = {
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_nsmc_in_another_format_gives_the_same_digits(tmp_path: Path, kind: str) -> None:
+def test_nsmc_in_other_formats_gives_the_same_digits(tmp_path: Path, kind: str) -> None:
     rows = [("", 0), ("줄\t없이", 1), *toy_reviews(298)]
     rows = [(text.replace("\t", " "), label) for text, label in rows]
     corpus = write_corpus(tmp_path / "corpus", rows[:200], rows[200:])
