@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import pytest
 from support import ROOT, run
 from support.models import save_random_classifier
@@ -323,6 +322,8 @@ def test_bad_requests_are_refused_without_a_traceback(quickstart, gradio, tmp_pa
     """Of the last, an event that there is none of, gradio's answer has begun before it finds out."""
     session = {"session_hash": "x"}
     model = save_random_classifier(tmp_path / "model", quickstart[1])
+    import httpx  # comes with Gradio
+
     with running_demo(model, tmp_path) as address, httpx.Client(timeout=20, trust_env=False) as client:
         api = f"{address}/gradio_api"
         for path, body, status in (
