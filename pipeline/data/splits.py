@@ -51,7 +51,9 @@ def _merge_small(strata: np.ndarray, fraction: float) -> np.ndarray:
     _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
     merged: list[int] = []
     for stratum in np.argsort(counts, kind="stable").tolist():
-        if _can_split(counts[stratum], fraction) and (not merged or _can_split(counts[merged].sum(), fraction)):
+        if _can_split(int(counts[stratum]), fraction) and (
+            not merged or _can_split(int(counts[merged].sum()), fraction)
+        ):
             break
         merged.append(stratum)
     return np.where(np.isin(strata, merged), len(counts), strata)

@@ -97,7 +97,7 @@ class SingleLabelClassification(Classification):
         counts, predicted = np.bincount(references, minlength=self.num_labels), logits.argmax(axis=-1)
         total, only = len(references), int(predicted[0])
         if (predicted == only).all():
-            imbalanced = self.class_weights is None and counts.max() > diagnosis.IMBALANCED * total
+            imbalanced = self.class_weights is None and bool(counts.max() > diagnosis.IMBALANCED * total)
             answer = f"only {self.class_names[only]}"
             if line := diagnosis.constant_answer(answer, total, total - counts[only], imbalanced):
                 return line
