@@ -40,12 +40,11 @@ class ProgressTable(TrainerCallback):
         headline = [(name, title) for name, _, title in task.headline_metrics if name != "loss"]
         self.titles = {f"eval_{name}": title.lower() for name, title in headline}
         self.has_header = False
+        self.first_step: tuple[float, int] | None = None  # when this process began it (seconds), its number
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.begun, self.begun_at = time.perf_counter(), state.global_step
-        metric = _key(args.metric_for_best_model)
-        if metric != "eval_loss":
-            self.titles.setdefault(metric, metric.removeprefix("eval_"))
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.first_step is None:
+            self.first_step = time.perf_counter(), state.global_step
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
@@ -54,7 +53,10 @@ class ProgressTable(TrainerCallback):
             self.train_loss = f"{logs['loss']:.4f}"
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        metrics = kwargs["metrics"]
+        # A resumed run may evaluate before its first step: what its checkpoint was due.
+        metrics, metric = kwargs["metrics"], _key(args.metric_for_best_model)
+        if metric != "eval_loss":
+            self.titles.setdefault(metric, metric.removeprefix("eval_"))
         cells = {
             "epoch": f"{state.epoch or 0:.2f}",
             "step": f"{state.global_step:,}",
@@ -70,10 +72,10 @@ class ProgressTable(TrainerCallback):
         show(row + "  best" * _is_best(args, state, metrics))
 
     def _time_left(self, state: TrainerState) -> str:
-        steps = state.global_step - self.begun_at
-        if not steps:
+        if self.first_step is None:
             return "-"
-        seconds = (time.perf_counter() - self.begun) / steps * (state.max_steps - state.global_step)
+        begun, step = self.first_step
+        seconds = (time.perf_counter() - begun) / (state.global_step - step) * (state.max_steps - state.global_step)
         return str(timedelta(seconds=round(seconds)))
 
 

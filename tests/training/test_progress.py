@@ -31,8 +31,8 @@ def run(table: ProgressTable, args: SimpleNamespace, *evaluations: dict, start: 
     """Train 10 steps before each evaluation, as Trainer does it."""
     state = TrainerState(max_steps=40, global_step=start, best_metric=best, is_world_process_zero=True)
     control = TrainerControl()
-    table.on_train_begin(args, state, control)
     for metrics in evaluations:
+        table.on_step_begin(args, state, control)
         state.global_step, state.epoch = state.global_step + 10, state.global_step / 10 + 1
         table.on_log(args, state, control, logs={"loss": 1 / state.global_step, "grad_norm": 2.0})
         table.on_log(args, state, control, logs=metrics)
@@ -96,9 +96,8 @@ def test_time_left_counts_only_the_steps_of_this_process(shown: list[str], monke
     assert [row.split()[6] for row in shown[1:]] == ["0:00:50", "0:00:00"]
 
 
-def test_an_evaluation_before_the_first_step(shown: list[str]) -> None:
+def test_a_resumed_run_evaluates_before_its_first_step(shown: list[str]) -> None:
     table, state = ProgressTable(TASK, "validation"), TrainerState(max_steps=4)
-    table.on_train_begin(arguments(), state, TrainerControl())
     table.on_evaluate(arguments(), state, TrainerControl(), metrics={"eval_loss": 0.5})
     assert shown[1].split() == ["0.00", "0", "-", "0.5000", "-", "-", "-", "best"]
 
