@@ -3,12 +3,14 @@
 Parameters have the names and the meaning of the scripts' options.
 """
 
+import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.arguments import DataArguments, ModelArguments
 from pipeline.prepare import cache_dir_of, create_corpus, fetch_sources, prepare
+from pipeline.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -72,6 +74,10 @@ def load_features(
 def _data_arguments(
     corpus_name: str, corpus_root_dir: str | Path, cache_dir: str | Path | None, options: dict[str, Any]
 ) -> DataArguments:
+    known = [field.name for field in fields(DataArguments)]
+    if unknown := sorted(options.keys() - set(known)):
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        raise UserError(f"there is no option {unknown[0]}." + (f" Did you mean {close[0]}?" if close else ""))
     lists = {field.name for field in fields(DataArguments) if "list" in str(field.type)}
     as_given: dict[str, Any] = {
         name: [str(value)] if name in lists and isinstance(value, (str, Path)) else value

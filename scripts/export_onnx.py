@@ -38,7 +38,7 @@ def main() -> None:
     options = parse()
     if options.output.exists() and not options.overwrite:
         raise UserError(f"{options.output} exists. Choose another --output, or replace it with --overwrite.")
-    files = fetch_model(options.model, options.revision)
+    files = fetch_model(options.model, options.revision, onnx=False)
 
     from pipeline.inference.onnx import NUM_TEXTS, export_onnx  # slow: a missing model is reported before
 
@@ -100,8 +100,8 @@ def read_texts(options: argparse.Namespace, files: ModelFiles, count: int) -> tu
         return distinct(rows_of_corpus(options.corpus_name, root_dir, cache_dir, columns), count), options.corpus_name
     if found := texts_of_training(files, count):
         return found
-    trained_on = settings.get("corpus_name", "")
-    for name in dict.fromkeys([trained_on, *corpus_names()]):
+    trained_on = settings.get("corpus_name")  # None: data of the user's own
+    for name in dict.fromkeys([*filter(None, [trained_on]), *corpus_names()]):
         try:
             return distinct(rows_of_corpus(name, root_dir, cache_dir, columns), count), name
         except UserError as error:

@@ -254,7 +254,7 @@ def answer_questions(classifier: "Classifier") -> None:
         (prediction,) = classifier.predict([(texts[0], texts[1])] if len(columns) == 2 else texts)
         probability = "" if prediction.probability is None else f"  {prediction.probability:.4f}"
         note = f"  (앞의 {classifier.max_length}토큰만 읽었습니다)" if prediction.truncated else ""
-        print(f"{prediction.label}{probability}{note}")
+        print(f"{prediction.label or '(레이블 없음)'}{probability}{note}")  # of several labels there may be none
 
 
 if __name__ == "__main__":

@@ -120,3 +120,8 @@ def test_with_no_arguments_it_is_nsmc_for_kcbert(official: Path, kcbert: Path, t
         "input_ids": [2, 2170, 832, 5045, 17, 17, 7992, 29734, 4040, 10720, 3],
     }
     assert longest <= 128
+
+
+def test_a_mistyped_option_is_named() -> None:
+    with pytest.raises(UserError, match=r"no option train_flie\. Did you mean train_file\?"):
+        load_corpus(train_flie="a.csv")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.runtime.errors import UserError
+from pipeline.runtime.terminal import display_width
 
 # Compared without case.
 TEXT = (
@@ -85,8 +86,9 @@ def _only(
 
 def _list(example: Mapping[str, Any]) -> str:
     """The columns with an example value each."""
-    width = min(24, max(map(len, example), default=0))
-    lines = [f"    {column:<{width}}  {shown(value)}" for column, value in example.items()]
+    width = min(24, max(map(display_width, example), default=0))
+    spaces = {column: " " * (width - display_width(column)) for column in example}
+    lines = [f"    {column}{spaces[column]}  {shown(value)}" for column, value in example.items()]
     return "\n".join(["  Its columns, with a value of each:", *lines])
 
 

@@ -50,6 +50,20 @@ def split_labels(value: Any) -> list[str]:
     return [text for item in items if (text := canonical(item))]
 
 
+def may_be_flags(value: Any) -> bool:
+    """Whether a label is a list of 0 and 1 that may stand for a class each, as transformers trains on."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 1
+        and all(isinstance(item, (bool, int, float)) and item in (0, 1) for item in value)
+    )
+
+
+def are_flags(value: Any) -> bool:
+    """Whether they can be no numbers of classes, since those are whole and different."""
+    return may_be_flags(value) and (len(set(value)) < len(value) or any(type(item) is not int for item in value))
+
+
 @dataclass
 class LabelSurvey:
     """What one split's label values are, counted row by row. Memory does not grow with the rows.
@@ -61,6 +75,8 @@ class LabelSurvey:
         num_lists, num_separated: rows whose value is a list, or has a separator.
         num_numbers, num_fractions: rows whose value is a number, or one with a fraction.
         not_a_number: an example.
+        num_flags, flag_counts: rows that may have 0 or 1 for each class, and for how many classes.
+        has_flags: whether a row does.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -71,6 +87,9 @@ class LabelSurvey:
     num_numbers: int = 0
     num_fractions: int = 0
     not_a_number: str | None = None
+    num_flags: int = 0
+    flag_counts: set[int] = field(default_factory=set)
+    has_flags: bool = False
 
     def add(self, value: Any) -> None:
         """Count the value of a row that has one."""
@@ -78,6 +97,10 @@ class LabelSurvey:
         is_list = isinstance(value, (list, tuple))
         text = "" if is_list else canonical(value)
         self.num_lists += is_list
+        if may_be_flags(value):
+            self.num_flags += 1
+            self.flag_counts.add(len(value))
+            self.has_flags |= are_flags(value)
         self.num_separated += SEPARATOR in text
         number = as_number(text)
         self.num_numbers += number is not None
@@ -98,7 +121,7 @@ class LabelEncoder:
         problem_type: of the task.
         values: the value of each class, in the order of the labels' numbers; empty for a regression.
         class_names: what they are called.
-        columns: the columns of several 0/1 columns; otherwise empty.
+        columns: of labels that are 0 or 1 for each class, what holds them; otherwise empty.
     """
 
     problem_type: ProblemType
@@ -118,7 +141,11 @@ class LabelEncoder:
                 raise ValueError(f"has the label {shown(value)!r}, which is not a number")
             return number
         if self.columns:
+            if len(value) != len(self.columns):
+                raise ValueError(f"has {len(value)} labels, not {len(self.columns)}")
             return [self._flag(item, column) for item, column in zip(value, self.columns, strict=True)]
+        if self.problem_type == "multi_label_classification" and are_flags(value) and len(value) == len(self.values):
+            return [float(flag) for flag in value]
         if self.problem_type == "multi_label_classification":
             chosen = {self._number(text) for text in split_labels(value)}
             return [float(label in chosen) for label in range(len(self.values))]
@@ -130,7 +157,9 @@ class LabelEncoder:
         try:
             return self.values.index(text) if text in self.values else self.class_names.index(text)
         except ValueError:
-            raise ValueError(f"has the label {shown(text)!r}; known are {', '.join(self.values[:20])}") from None
+            numbers = f", or 0 to {len(self.values) - 1}" if self.values != self.class_names else ""
+            known = ", ".join(self.class_names[:20])
+            raise ValueError(f"has the label {shown(text)!r}; known are {known}{numbers}") from None
 
     @staticmethod
     def _flag(value: Any, column: str) -> float:
@@ -173,6 +202,16 @@ def make_encoder(
     kind = _problem_type(surveys, problem_type, where)
     if kind == "regression":
         return LabelEncoder(kind, (), _renamed([columns[0]], class_names))
+    if kind == "multi_label_classification" and any(survey.has_flags for survey in surveys.values()):
+        counts = set().union(*(survey.flag_counts for survey in surveys.values()))
+        if len(counts) > 1 or any(survey.num_flags < survey.num_rows for survey in surveys.values()):
+            raise UserError(
+                f"{where} has lists of 0 and 1, one for each class, but not in every row, or not equally long ones. "
+                "Expected as many in each row, or lists of the names of classes."
+            )
+        numbers = [str(number) for number in range(*counts)]
+        flags = tuple(f"{columns[0]}[{number}]" for number in numbers)
+        return LabelEncoder(kind, tuple(numbers), _renamed(numbers, class_names), flags)
     counted_as = "counts" if kind == "single_label_classification" else "parts"
     values = _ordered(getattr(train, counted_as).keys() - {""})
     if class_names and set(class_names) == set(values) and len(class_names) == len(values):

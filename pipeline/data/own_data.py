@@ -31,10 +31,9 @@ SPLIT_NAMES = {  # of a dataset with splits, by ours
 }
 LICENSE = Bilingual("데이터의 라이선스는 알려져 있지 않습니다.", "The licence of the data is not known.")
 LIMITS = Bilingual(
-    "- 레이블이 텍스트와 맞는지, 학습 데이터와 테스트 데이터에 같은 텍스트가 있는지는 확인하지 않았습니다.\n"
+    "- 레이블이 텍스트와 맞는지는 확인하지 않았습니다.\n"
     "- 학습한 것과 다른 종류의 텍스트에서는 성능이 다를 수 있습니다.\n",
-    "- Whether labels fit their texts, and whether train and test share any, was not checked.\n"
-    "- Other kinds of text may give other scores.\n",
+    "- Whether labels fit their texts was not checked.\n- Other kinds of text may give other scores.\n",
 )
 
 
@@ -64,6 +63,9 @@ class _BadRows:
     def add(self, rows: Sequence[BadRow], count: int | None = None) -> None:
         self.count += len(rows) if count is None else count
         self.first += rows[: NUM_SHOWN - len(self.first)]
+
+    def message(self) -> str:
+        return f"{self.count:,} row(s) cannot be used:\n{counted(map(str, self.first), self.count)}"
 
 
 class OwnData(CorpusSpec):
@@ -98,12 +100,13 @@ class OwnData(CorpusSpec):
         """
         given, tables = self.given, self.tables(files)
         text_columns, label_columns = self._choose_columns(tables)
-        encoder, bad = self._make_encoder(tables, text_columns, label_columns)
+        bad = _BadRows()
+        try:
+            encoder = self._make_encoder(tables, text_columns, label_columns, bad)
+        except UserError as error:  # which bad rows may be the reason of
+            raise UserError(f"{bad.message()}\n\n{error}" if bad.count else str(error)) from error
         if bad.count and not given.skip_bad_rows:
-            raise UserError(
-                f"{bad.count:,} row(s) cannot be used:\n{counted(map(str, bad.first), bad.count)}\n"
-                "  Mend them, or leave them out with --skip_bad_rows."
-            )
+            raise UserError(f"{bad.message()}\n  Mend them, or leave them out with --skip_bad_rows.")
         resolved = copy.copy(self)
         resolved.opened, resolved.encoder, resolved.read_labels_from = tables, encoder, label_columns
         task = given.expected or create_task(encoder.problem_type, encoder.class_names)
@@ -123,16 +126,20 @@ class OwnData(CorpusSpec):
         return {split: self._read_split(tables) for split, tables in self.opened.items()}
 
     def _make_encoder(
-        self, tables: Mapping[str, Sequence[Table]], text_columns: Sequence[str], label_columns: Sequence[str]
-    ) -> tuple[LabelEncoder, _BadRows]:
-        """Read all rows: what their labels are, and those that cannot be used."""
+        self,
+        tables: Mapping[str, Sequence[Table]],
+        text_columns: Sequence[str],
+        label_columns: Sequence[str],
+        bad: _BadRows,
+    ) -> LabelEncoder:
+        """Read all rows: what their labels are; those that cannot be used are added to `bad`."""
         given, encoder = self.given, None
         if given.expected:
             encoder = encoder_of(given.expected.problem_type, given.expected.class_names, label_columns)
         elif len(label_columns) > 1:
             encoder = make_encoder({}, label_columns, given.problem_type, given.class_names)
         surveys = {split: LabelSurvey() for split in tables}
-        bad, unlabelled = _BadRows(), _BadRows()
+        unlabelled = _BadRows()
         for split, table in ((split, table) for split, each in tables.items() for table in each):
             for rows in _read(table, text_columns, label_columns):
                 bad.add(rows.bad)
@@ -146,7 +153,7 @@ class OwnData(CorpusSpec):
         encoder = encoder or make_encoder(surveys, label_columns, given.problem_type, given.class_names)
         if encoder.problem_type != "multi_label_classification":  # where no label at all is one of the possibilities
             bad.add(unlabelled.first, unlabelled.count)
-        return encoder, bad
+        return encoder
 
     def _read_split(self, tables: Sequence[Table]) -> Iterator[Dataset]:
         import pyarrow as pa

@@ -430,7 +430,7 @@ def _open_folder(path: Path, split: str | None) -> Table:
     splits = list_splits(path)
     if splits:
         if split is None and len(splits) > 1:
-            raise UserError(f"{path} has the splits {', '.join(splits)}: say which one.")
+            raise UserError(f"{path} has the splits {', '.join(splits)}. Name the folder of one: {path / splits[0]}")
         if split is not None and split not in splits:
             raise UserError(f"{path} has no split {split}; it has {', '.join(splits)}.")
         path /= split or splits[0]

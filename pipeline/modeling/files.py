@@ -83,6 +83,8 @@ def require_pytorch(files: ModelFiles) -> None:
 def _find(name: str, revision: str, weights: bool) -> ModelFiles:
     if ".." in Path(revision).parts or Path(revision).is_absolute():  # the Hub's cache uses it as a path
         raise UserError(f"--model_revision {revision} is a path; expected a branch, tag or commit.")
+    if not name.strip():
+        raise UserError("--model is empty; expected a folder, or a name on the Hub.")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(ModelFiles(name, folder.resolve(), None, weights))

@@ -17,8 +17,11 @@ def check_run(model_dir: Path, *, dataset: bool) -> None:
     """Check before anything is created on the Hub that everything to be pushed exists.
 
     Raises:
-        UserError: the folder holds no finished run, or `dataset` is true and the run's features are gone.
+        UserError: the folder does not exist or holds no finished run, or `dataset` is true and the run's features are
+            gone.
     """
+    if not model_dir.is_dir():
+        raise UserError(f"--model_dir {model_dir}: there is no such folder.")
     model_card(model_dir)
     if not any(any(model_dir.glob(pattern)) for pattern in MODEL_FILES[:2]):
         raise UserError(f"{model_dir} has no model.safetensors; expected a folder that scripts/train.py wrote.")

@@ -63,3 +63,9 @@ def test_example_values_are_short_and_on_one_line() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 5
     assert all(len(line) < 80 for line in lines[2:])
+
+
+def test_values_of_columns_with_korean_names_are_aligned() -> None:
+    with pytest.raises(UserError) as caught:
+        choose_text_columns(["x"], {"제목": "가", "text1": "나"}, "a.csv")
+    assert str(caught.value).splitlines()[-2:] == ["    제목   가", "    text1  나"]

@@ -169,3 +169,33 @@ def test_any_values_give_an_encoder_of_all_of_them_or_a_message(train: list, tes
                 assert found.values[label] == canonical(value)
     shuffled = order.sample(train, len(train))
     assert encoder(shuffled, test=test) == found
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]),  # fractions, as transformers and our own datasets have
+        ([[1, 0], [0, 1], [0, 0]], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),  # a number that is there twice
+        ([[True, False], [False, True]], [[1.0, 0.0], [0.0, 1.0]]),
+        ([[1, 0], [0, 1], [0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]),  # the numbers of classes
+    ],
+)
+def test_lists_of_0_and_1_for_each_class(rows: list[list], expected: list[list[float]]) -> None:
+    survey = LabelSurvey()
+    for row in rows:
+        survey.add(row)
+    found = make_encoder({"train": survey}, ["label"])
+    assert found.problem_type == "multi_label_classification"
+    assert [found.encode(row) for row in rows] == expected
+    names = make_encoder({"train": survey}, ["label"], class_names=["가", "나"])
+    assert names.class_names == ("가", "나")
+    assert encoder_of(names.problem_type, names.class_names, ["label"]).encode([0.0, 1.0]) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("other", [[1, 0], [0, 2, 1], ["가", "나", "다"], []])
+def test_lists_of_0_and_1_of_other_lengths_are_named(other: list) -> None:
+    survey = LabelSurvey()
+    for row in ([1, 0, 1], other):
+        survey.add(row)
+    with pytest.raises(UserError, match="0 and 1, one for each class, but not in every row"):
+        make_encoder({"train": survey}, ["label"])

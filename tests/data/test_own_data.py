@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.arguments import DataArguments
 from pipeline.data.corpus import CorpusFiles
-from pipeline.data.own_data import OwnData, OwnDataOptions, own_splits
+from pipeline.data.own_data import OwnData, OwnDataOptions, OwnFiles, own_splits
 from pipeline.prepare import create_corpus
 from pipeline.runtime.errors import UserError
 from pipeline.tasks import SingleLabelClassification, create_task
@@ -185,3 +185,10 @@ def test_every_row_is_kept_or_counted(tmp_path: Path, rows: list[tuple[str, str]
     kept = [text for text, label in rows if label.strip()]
     assert found["text"][:] == kept
     assert resolved.report["num_rows_left_out"] == len(rows) - len(kept)
+
+
+def test_bad_rows_are_named_with_what_they_lead_to(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("text,label\n가,1\n나;2\n다,1,\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"2 row\(s\) cannot be used:\n.*line 3(.*\n)+.*all 1 training rows"):
+        OwnFiles("a", {"train": [str(file)]}, OwnDataOptions()).resolve(None)

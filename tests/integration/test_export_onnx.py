@@ -70,6 +70,27 @@ def test_without_the_corpus_of_the_training_it_is_generated_texts(
     assert len(texts) == 40
 
 
+@pytest.mark.parametrize("corpus", [None, "nsmc_layout"])
+def test_only_a_corpus_that_was_trained_on_is_missed(
+    saved: Path, tmp_path: Path, read_texts, caplog: pytest.LogCaptureFixture, corpus: str | None
+) -> None:
+    """A model of own data names no corpus in results.json."""
+    caplog.set_level("INFO")
+    if corpus:
+        record_training(saved, corpus)
+    else:
+        (saved / "results.json").write_text('{"evaluated_with": {"max_length": 16}}')
+    read_texts(corpus_root_dir=str(tmp_path / "nowhere"))
+    assert any("Not comparing on" in message for message in caplog.messages) is (corpus is not None)
+
+
+def test_an_export_is_not_exported_again(saved: Path, tmp_path: Path) -> None:
+    (saved / "model.safetensors").rename(saved / "model.onnx")
+    result = run("export_onnx.py", "--model", str(saved), "--output", "onnx", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip().startswith(f"error: {saved} is an ONNX export")
+
+
 def test_the_users_choice_comes_first(saved: Path, tmp_path: Path, toy_corpus: Path, read_texts) -> None:
     record_training(saved, "quickstart", tmp_path)
     assert read_texts(corpus_name="nsmc_layout", corpus_root_dir=str(toy_corpus))[1] == "nsmc_layout"

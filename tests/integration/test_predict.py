@@ -17,7 +17,7 @@ from support.models import save_random_classifier
 from pipeline.inference.classifier import load_classifier
 from pipeline.modeling.files import fetch_model
 from pipeline.modeling.loading import load_model
-from pipeline.tasks import create_task
+from pipeline.tasks import MultiLabelClassification, create_task
 
 LABELS = list(TASK.class_names)
 
@@ -198,6 +198,22 @@ def test_on_a_terminal_it_asks(saved: Path, tmp_path: Path) -> None:
         f"> {long.label}  {long.probability:.4f}  (앞의 16토큰만 읽었습니다)",
         "> ",
     ]
+
+
+def test_on_a_terminal_no_label_is_said(saved: Path, tmp_path: Path) -> None:
+    model = save_random_classifier(
+        tmp_path / "several",
+        saved,
+        initializer_range=0.0,
+        task=MultiLabelClassification(("가", "나"), thresholds=(0.9, 0.9)),
+    )
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(command(model), stdin=terminal, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        os.write(controller, "재밌다\n\n".encode())
+        output = process.communicate(timeout=120)[0].decode()
+    os.close(controller)
+    os.close(terminal)
+    assert output.splitlines()[1].startswith("> (레이블 없음)  0.")
 
 
 @pytest.mark.parametrize(

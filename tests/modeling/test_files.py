@@ -165,3 +165,8 @@ def test_a_broken_download_is_named() -> None:
         hub.add("someone/model", model_files(16, "model.safetensors"))
         hub.fail("resolve", 400, times=math.inf)  # an error that the client does not try again
         assert "the download of someone/model broke" in fetched(hub, "someone/model").stderr
+
+
+def test_an_empty_name_is_no_folder() -> None:
+    with pytest.raises(UserError, match="--model is empty"):
+        fetch_model("")

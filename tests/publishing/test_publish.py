@@ -81,6 +81,11 @@ def test_a_run_without_weights_is_refused(run_dir: Path) -> None:
         publish.check_run(run_dir, dataset=False)
 
 
+def test_a_missing_folder_is_no_unfinished_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        publish.check_run(tmp_path / "nowhere", dataset=False)
+
+
 def test_a_dataset_without_features_is_refused(run_dir: Path) -> None:
     with pytest.raises(UserError, match=r"features, which holds the run's corpus, is gone.*prepare_data\.py"):
         publish.check_run(run_dir, dataset=True)
