@@ -5,6 +5,7 @@ import difflib
 import json
 import re
 import sys
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, asdict, fields
 from enum import Enum
@@ -23,6 +24,11 @@ from pipeline.tasks import Task
 
 GROUPS: Any = (DataArguments, ModelArguments, TrainingArguments)
 BATCH_SIZES = {"global_batch_size", "per_device_train_batch_size"}  # one follows from the other
+
+
+# HfArgumentParser writes into the dataclasses' own fields while it reads them (`field.type`, transformers 5.24), which
+# replicas in threads of one process share.
+_parser_lock = threading.Lock()
 
 
 class _Parser(HfArgumentParser):
@@ -151,7 +157,8 @@ def public_arguments(*groups: Any) -> dict[str, dict[str, Any]]:
 
 
 def _make_parser() -> _Parser:
-    parser = _Parser(GROUPS, allow_abbrev=False, add_help=False)
+    with _parser_lock:
+        parser = _Parser(GROUPS, allow_abbrev=False, add_help=False)
     parser.add_argument(
         "--recipe",
         metavar="NAME_OR_YAML",

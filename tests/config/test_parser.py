@@ -2,15 +2,18 @@
 
 import json
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from enum import Enum
 from importlib import resources
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
 
-from pipeline.config import help_page
+from pipeline.config import help_page, parser
 from pipeline.config.arguments import NEEDED, REFUSED, DataArguments, ModelArguments, TrainingArguments
 from pipeline.config.parser import (
     changed_options,
@@ -430,3 +433,19 @@ def test_no_token_is_taken_or_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     public = json.dumps(public_arguments(*parse_arguments([])))
     assert "token" not in public.replace("tokens", "")
     assert "hf_secret" not in public
+
+
+def test_threads_parse_side_by_side() -> None:
+    """As replicas of a TPU do. Types are as before the first parser, which simplifies them in place."""
+    types = [(field, get_type_hints(group)[field.name]) for group in parser.GROUPS for field in fields(group)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(5):
+                for field, its_type in types:
+                    field.type = its_type
+                parsed = list(pool.map(lambda _: parse_arguments(["--max_length", "7"])[0].max_length, range(8)))
+                assert parsed == [7] * 8
+    finally:
+        sys.setswitchinterval(interval)
