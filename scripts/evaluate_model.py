@@ -10,7 +10,6 @@ folder.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,8 @@ def main() -> None:
     sources = fetch_sources(data_args, model_args, expected)
 
     # Slow imports: mistakes and missing files are reported by now.
-    from pipeline.data.splits import select_splits
+    from pipeline.data.duplicates import stands_in
+    from pipeline.data.splits import model_inputs, select_splits
     from pipeline.evaluation.report import evaluation_table
     from pipeline.evaluation.results import compare_precision, write_predictions
     from pipeline.evaluation.scoring import score_splits
@@ -55,15 +55,17 @@ def main() -> None:
     # Data.
     prepared = prepare(data_args, sources)
     task = check_same_labels(expected, prepared.task)
-    select = partial(
-        select_splits,
+    rows = select_splits(
         prepared.features.splits,
         task,
         data_args.validation_fraction,
         data_args.validation_seed,
         test_fraction=data_args.test_fraction,
+        drop_duplicates=data_args.drop_duplicates,
     )
-    splits, texts = select(), select(columns=task.text_columns)
+    splits = {name: model_inputs(split) for name, split in rows.items()}
+    trained_on = [split for name, split in rows.items() if name != "test"]
+    seen = stands_in(rows["test"], trained_on, task.text_columns) if "train" in rows else None
 
     # Model.
     model = load_model(sources.model_files, task, new_head=False)
@@ -77,12 +79,12 @@ def main() -> None:
 
     # Evaluate and report.
     compare_precision(precision, trainer.accelerator.mixed_precision)
-    _, scores, logits = score_splits(trainer, task, splits)
+    _, scores, logits = score_splits(trainer, task, splits, seen=seen)
     if trainer.is_world_process_zero():
         output_dir = Path(training_args.output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
         write_json(output_dir / EVALUATION, {**prepared.describe(), **scores})
-        write_predictions(output_dir / PREDICTIONS, logits, texts, task)
+        write_predictions(output_dir / PREDICTIONS, logits, rows, task, seen)
         print(evaluation_table(scores, task, output_dir))
 
 

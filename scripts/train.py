@@ -35,8 +35,9 @@ def main() -> None:
 
     from transformers import enable_full_determinism, set_seed
 
+    from pipeline.data.duplicates import stands_in
     from pipeline.data.features import log_examples
-    from pipeline.data.splits import labels_of, select_splits
+    from pipeline.data.splits import labels_of, model_inputs, select_splits
     from pipeline.evaluation.report import (
         closing_table,
         describe_examples,
@@ -45,7 +46,7 @@ def main() -> None:
         log_arguments,
         opening_screen,
     )
-    from pipeline.evaluation.results import describe_training, environment
+    from pipeline.evaluation.results import describe_training, environment, write_predictions
     from pipeline.evaluation.scoring import score_splits
     from pipeline.modeling.batching import make_collator
     from pipeline.modeling.loading import load_model
@@ -53,9 +54,10 @@ def main() -> None:
     from pipeline.publishing.hub import check_size, create_repository, requested_destination
     from pipeline.publishing.model_card import model_card, save_card
     from pipeline.publishing.publish import publish_finished_run
+    from pipeline.report.report import write_report
     from pipeline.runtime.devices import use_all_cores
     from pipeline.runtime.logging import log_to_file, show
-    from pipeline.runtime.run_dir import LOG, RESULTS, RUN, write_json
+    from pipeline.runtime.run_dir import LOG, PREDICTIONS, RESULTS, RUN, write_json
     from pipeline.tasks.weights import with_class_weights
     from pipeline.training.progress import show_progress
     from pipeline.training.resume_settings import check_resume_settings, result_settings
@@ -78,21 +80,23 @@ def main() -> None:
         prepared = prepare(data_args, sources)
     check_nodes(arguments, prepared.features.folder, resume_from)
     check_metric(training_args, prepared.task, "greater_is_better" in given_options())
-    splits = select_splits(
+    rows = select_splits(
         prepared.features.splits,
         prepared.task,
         data_args.validation_fraction,
         data_args.validation_seed,
         test_fraction=data_args.test_fraction,
+        drop_duplicates=data_args.drop_duplicates,
         limit=training_args.global_batch_size if training_args.fast_dev_run else None,
     )
+    splits = {name: model_inputs(split) for name, split in rows.items()}
     if "logging_steps" not in given_options():
         training_args.logging_steps = training_args.default_logging_steps(len(splits["train"]))
     # What only the data decides.
     arguments["training"] |= {name: getattr(training_args, name) for name in ("logging_steps", "greater_is_better")}
     task = with_class_weights(prepared.task, data_args.class_weights, labels_of(splits["train"]))
     log_examples(prepared.features.splits["train"], prepared.tokenizer, task)
-    labels = {name: describe_labels(task, labels_of(rows)) for name, rows in splits.items()}
+    labels = {name: describe_labels(task, labels_of(split)) for name, split in splits.items()}
     chosen_on = "validation" if "validation" in splits else "test"
 
     # Model.
@@ -139,17 +143,21 @@ def main() -> None:
     trainer.save_state()
 
     # Evaluate and report.
-    task, scores, logits = score_splits(trainer, task, splits, tune=True)
+    seen = stands_in(rows["test"], [rows[name] for name in rows if name != "test"], task.text_columns)
+    task, scores, logits = score_splits(trainer, task, splits, seen=seen, tune=True)
     keep_prediction_settings(model.config, task, data_args.clean, data_args.long_text)
     if trainer.is_world_process_zero():
         precision = trainer.accelerator.mixed_precision
-        model.config.save_pretrained(output_dir)  # thresholds are known only now
+        model.config.save_pretrained(output_dir)  # temperature and thresholds are known only now
         training = describe_training(outcome, trainer.state, chosen_on, data_args, training_args, precision)
         origin = {**prepared.describe(), "splits": labels, "arguments": arguments}
         machine = environment(training_args.world_size, precision)
+        write_predictions(output_dir / PREDICTIONS, logits, rows, task, seen)
         write_json(output_dir / RUN, {**origin, "environment": machine})
         write_json(output_dir / RESULTS, {**training, **scores})  # last: it marks the run as finished
         save_card(output_dir, model_card(output_dir))
+        if not training_args.no_report:
+            write_report(output_dir)
         diagnosis = task.diagnose(logits["test"], labels_of(splits["test"]))
         print(closing_table({**training, **scores}, task, output_dir, prepared.features.folder, diagnosis))
 

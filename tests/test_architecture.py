@@ -9,10 +9,14 @@ from support import ROOT
 
 # A room may import itself and those before it.
 ROOMS = (
-    *("runtime", "tasks", "data", "modeling", "config", "prepare", "api"),
-    *("training", "evaluation", "inference", "publishing"),
+    *("runtime", "pages", "tasks", "data", "modeling", "config", "prepare", "api"),
+    *("training", "evaluation", "inference", "publishing", "report", "audit", "search"),
 )
-SIBLINGS = [{"training", "evaluation"}, {"inference", "publishing"}]  # of one rank: neither imports the other
+SIBLINGS = [
+    {"training", "evaluation"},
+    {"inference", "publishing"},
+    {"report", "audit", "search"},
+]  # of one rank: neither imports the other
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 
 

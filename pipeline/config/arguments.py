@@ -126,6 +126,13 @@ class DataArguments:
         default=7,
         metadata={"help": "Decides which examples are held out; independent of --seed, so that runs compare."},
     )
+    drop_duplicates: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out training examples whose text stands in the validation or test examples too; of several "
+            "training examples with one text the first is kept."
+        },
+    )
     max_length: int = field(
         default=128, metadata={"help": "Longest input in tokens, special tokens included; longer texts are truncated."}
     )
@@ -312,6 +319,9 @@ class TrainingArguments(transformers.TrainingArguments):
     gamma: float = field(default=0.9, metadata={"help": "exponential: the factor of the learning rate per epoch."})
     fast_dev_run: bool = field(
         default=False, metadata={"help": "One step of everything, to see that it runs; its numbers mean nothing."}
+    )
+    no_report: bool = field(
+        default=False, metadata={"help": "Do not write report.html, the page of the run, at the end."}
     )
     allow_changed_settings: bool = field(
         default=False,

@@ -35,8 +35,8 @@ TRAINING: Mapping[str, Collection[str]] = {
         "allow_changed_settings",
     ),
     "output": (
-        *("output_dir", "overwrite_output_dir", "logging_steps", "report_to", "push_to_hub", "hub_model_id"),
-        "hub_private_repo",
+        *("output_dir", "overwrite_output_dir", "logging_steps", "report_to", "no_report", "push_to_hub"),
+        *("hub_model_id", "hub_private_repo"),
     ),
 }
 EVALUATION: Mapping[str, Collection[str]] = {
@@ -46,7 +46,8 @@ EVALUATION: Mapping[str, Collection[str]] = {
 }
 PREPARATION: Mapping[str, Collection[str]] = {
     "data": _names(
-        DataArguments, "class_weights", "validation_fraction", "validation_seed", "test_fraction", "batching"
+        DataArguments,
+        *("class_weights", "validation_fraction", "validation_seed", "test_fraction", "drop_duplicates", "batching"),
     ),
     "model": ("model_name_or_path", "model_revision"),
 }

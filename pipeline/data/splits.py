@@ -1,10 +1,11 @@
 """Train, validation and test: which rows each has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from datasets import Dataset
 
+from pipeline.data.duplicates import without_duplicates
 from pipeline.runtime.errors import UserError
 from pipeline.tasks import Task
 
@@ -70,7 +71,7 @@ def _check_fraction(labels: np.ndarray, strata: np.ndarray, task: Task, fraction
         unless = ", or hold none out by --validation_fraction 0" if option == "validation_fraction" else ""
         raise UserError(
             f"--{option} {fraction}: a single training example is labelled {', '.join(singles[:10])}{more}; expected "
-            f"at least two of each, one to train on and one to hold out. Add examples, leave these out{unless}."
+            f"at least two of each, one to train on and one to hold out. Add examples, or leave these out{unless}."
         )
     name, count = next(
         (name, count) for name, count in zip(names, counts, strict=True) if not _can_split(count, fraction)
@@ -92,7 +93,7 @@ def select_splits(
     seed: int,
     *,
     test_fraction: float = 0.1,
-    columns: Sequence[str] = MODEL_INPUTS,
+    drop_duplicates: bool = False,
     limit: int | None = None,
 ) -> dict[str, Dataset]:
     """The rows of `train`, `validation` and `test`: those that the data has, and the others split off train.
@@ -103,8 +104,11 @@ def select_splits(
         validation_fraction: share of the training examples held out for validation; 0: none.
         seed: decides which examples are held out.
         test_fraction: share of the examples split off for the test, before validation, if the data has no test split.
-        columns: selected as far as there are, besides `label`.
+        drop_duplicates: leave out training examples whose text stands in validation or test, or before in train.
         limit: at most so many rows of each split.
+
+    Returns:
+        The rows with all their columns. `model_inputs` has those that a model reads.
 
     Raises:
         UserError: as `stratified_split`.
@@ -115,14 +119,20 @@ def select_splits(
             train, splits["test"] = stratified_split(train, task, test_fraction, seed, "test_fraction")
         if "validation" not in splits:
             train, splits["validation"] = stratified_split(train, task, validation_fraction, seed)
+        if drop_duplicates:
+            held_out = [rows for name in ("validation", "test") if (rows := splits[name]) is not None]
+            train = without_duplicates(train, held_out, task.text_columns)
         splits["train"] = train
     return {
-        name: rows.select_columns([*(column for column in columns if column in rows.column_names), "label"]).select(
-            range(min(len(rows), limit or len(rows)))
-        )
+        name: rows.select(range(min(len(rows), limit or len(rows))))
         for name in ("train", "validation", "test")
         if (rows := splits.get(name)) is not None
     }
+
+
+def model_inputs(rows: Dataset) -> Dataset:
+    """The columns that collators read, and `label`."""
+    return rows.select_columns([*(column for column in MODEL_INPUTS if column in rows.column_names), "label"])
 
 
 def labels_of(rows: Dataset) -> np.ndarray:

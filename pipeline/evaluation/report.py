@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.runtime.run_dir import CARD, CURVES, EVALUATION, LOG, PREDICTIONS, RESULTS, RUN
+from pipeline.runtime.run_dir import CARD, CURVES, EVALUATION, LOG, PREDICTIONS, REPORT, RESULTS, RUN
 from pipeline.runtime.terminal import align, shorten, wrap
 from pipeline.tasks import Task
 
@@ -21,6 +21,7 @@ SELECTION = {
     "validation": "The checkpoint was chosen on the validation examples; test was scored once.",
     "test": "The checkpoint was chosen on the test examples, so the test score is biased.",
 }
+COLUMNS = {"validation": "validation", "test": "test", "test_unseen": "unseen"}  # of a table of scores
 BEYOND_MAX_LENGTH = {  # by --long_text
     "head": "cut",
     "head_tail": "cut in the middle",
@@ -224,11 +225,15 @@ def closing_table(
         "results": output_dir / RESULTS,
         "settings": output_dir / RUN,
         "card": output_dir / CARD,
+        "report": output_dir / REPORT,
         "curves": output_dir / CURVES,
         "log": output_dir / LOG,
+        "examples": output_dir / PREDICTIONS,
         "features": features,
     }
-    remarks = "\n".join([SELECTION[results["checkpoint_chosen_on"]], *([diagnosis] if diagnosis else [])])
+    remarks = "\n".join(
+        [SELECTION[results["checkpoint_chosen_on"]], *_overlap(results), *([diagnosis] if diagnosis else [])]
+    )
     return f"\n{_score_table(results, task)}\n{_confusion(results, task)}\n{remarks}\n{_list_paths(paths)}"
 
 
@@ -238,6 +243,17 @@ def evaluation_table(results: dict[str, Any], task: Task, output_dir: Path) -> s
     return f"\n{_score_table(results, task)}\n{_confusion(results, task)}\n{_list_paths(paths)}"
 
 
+def _overlap(results: dict[str, Any]) -> list[str]:
+    """How many test texts the model has seen."""
+    seen, total = results["test"].get("num_seen"), results["test"]["num_examples"]
+    if not seen:
+        return []
+    if seen == total:
+        return ["All test texts stand in the training or validation examples too: the score says nothing of new texts."]
+    texts = "1 test text stands" if seen == 1 else f"{seen:,} test texts stand"
+    return [f"{texts} in the training or validation examples too; the others are scored as unseen."]
+
+
 def _list_paths(paths: dict[str, Path]) -> str:
     """The paths that exist; without TensorBoard there are no curves."""
     return "\n".join(f"  {what:<9} {path}" for what, path in paths.items() if path.exists())
@@ -245,8 +261,11 @@ def _list_paths(paths: dict[str, Path]) -> str:
 
 def _score_table(results: dict[str, Any], task: Task) -> str:
     """The splits' scores side by side."""
-    splits = [split for split in ("validation", "test") if split in results]
-    columns = {split: dict(task.table_rows(results[split], results.get("test"))) for split in splits}
+    columns = {
+        title: dict(task.table_rows(results[split], results.get("test")))
+        for split, title in COLUMNS.items()
+        if split in results
+    }
     names = next(iter(columns.values()))
     rows = [[name, *(column[name] for column in columns.values())] for name in names]
     return "\n".join(align([["", *columns], *rows]))

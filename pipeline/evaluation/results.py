@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 DATA_OPTIONS = (
     *("corpus_name", "dataset_name", "dataset_config_name", "dataset_revision", "text_column", "label_column"),
     *("problem_type", "class_names", "skip_bad_rows", "validation_fraction", "test_fraction", "validation_seed"),
-    *("max_length", "long_text", "clean", "batching"),
+    *("drop_duplicates", "max_length", "long_text", "clean", "batching"),
 )
 PATH_OPTIONS = ("corpus_root_dir", "train_file", "validation_file", "test_file", "cache_dir")
 EVALUATION_OPTIONS = (*DATA_OPTIONS, "per_device_eval_batch_size", "mixed_precision")
@@ -116,23 +116,32 @@ def compare_precision(before: str | None, now: str) -> None:
 
 
 def write_predictions(
-    path: Path, logits: Mapping[str, np.ndarray], texts: Mapping[str, Iterable[dict[str, Any]]], task: Task
+    path: Path,
+    logits: Mapping[str, np.ndarray],
+    texts: Mapping[str, Iterable[dict[str, Any]]],
+    task: Task,
+    seen: np.ndarray | None = None,
 ) -> None:
     """Write each example with its label, prediction and probabilities, one JSON object a line.
 
     Args:
         logits: by split, [examples, num_labels].
         texts: by split, the examples in the order of the logits: the task's text columns and `label`.
+        seen: whether the text of each test example stands in the training or validation examples too, [examples];
+            None: not known.
     """
     with open(path, "w", encoding="utf-8") as file:
         for split, split_logits in logits.items():
-            for row, probabilities in zip(texts[split], task.probabilities(split_logits), strict=True):
-                decision = task.decide(probabilities)
+            probabilities = task.probabilities(split_logits)
+            for index, (row, of_row) in enumerate(zip(texts[split], probabilities, strict=True)):
+                decision = task.decide(of_row)
+                known = {"in_training": bool(seen[index])} if split == "test" and seen is not None else {}
                 line = {
                     "split": split,
                     **{column: row[column] for column in task.text_columns},
                     "label": task.label_name(row["label"]),
                     "predicted": decision.label,
                     "probabilities": decision.probabilities,
+                    **known,
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -6,14 +6,17 @@ Only what is not the default is kept, so that a config without it means what it 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.modeling.files import ModelFiles
 from pipeline.runtime.errors import UserError
 from pipeline.tasks import Task, create_task
 
+if TYPE_CHECKING:  # slow to import
+    from pipeline.modeling.files import ModelFiles
+
 KEY = "classifier"
-DEFAULTS = {"text_columns": ["text"], "clean": "none", "long_text": "head", "thresholds": None}
+DEFAULTS = {"text_columns": ["text"], "clean": "none", "long_text": "head", "thresholds": None, "temperature": 1.0}
+TUNED = ("thresholds", "temperature")  # what `Task.tune` chooses
 
 
 def keep_prediction_settings(config: Any, task: Task, clean: str, long_text: str) -> None:
@@ -21,20 +24,20 @@ def keep_prediction_settings(config: Any, task: Task, clean: str, long_text: str
 
     Args:
         config: a `PreTrainedConfig`.
-        task: its text columns, and its thresholds if it has any.
+        task: its text columns, and what it was tuned to: its temperature and thresholds, if it has any.
         clean: `--clean`.
         long_text: `--long_text`.
     """
     described = task.describe()
     settings: dict[str, Any] = {"clean": clean, "long_text": long_text}
-    settings |= {name: described.get(name) for name in ("text_columns", "thresholds")}
+    settings |= {name: described.get(name, DEFAULTS[name]) for name in ("text_columns", *TUNED)}
     kept = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     if kept:
         setattr(config, KEY, kept)
 
 
 def prediction_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`text_columns`, `clean`, `long_text` and `thresholds` of a model, from its config as a mapping."""
+    """`text_columns`, `clean`, `long_text`, `thresholds` and `temperature` of a model, from its config as a mapping."""
     return {**DEFAULTS, **(config.get(KEY) or {})}
 
 
@@ -46,13 +49,13 @@ def task_of_config(config: Mapping[str, Any]) -> Task:
     """
     settings = prediction_settings(config)
     names = {int(label): str(name) for label, name in (config.get("id2label") or {}).items()}
-    thresholds = {"thresholds": settings["thresholds"]} if settings["thresholds"] else {}
+    tuned = {name: settings[name] for name in TUNED if settings[name] != DEFAULTS[name]}
     return create_task(
-        config.get("problem_type"), [names[label] for label in sorted(names)], settings["text_columns"], **thresholds
+        config.get("problem_type"), [names[label] for label in sorted(names)], settings["text_columns"], **tuned
     )
 
 
-def task_of_model(files: ModelFiles) -> Task | None:
+def task_of_model(files: "ModelFiles") -> Task | None:
     """The task of a fine-tuned model; None for a model that is not fine-tuned, which has none.
 
     Raises:
@@ -67,14 +70,13 @@ def task_of_model(files: ModelFiles) -> Task | None:
 
 
 def check_same_labels(expected: Task | None, found: Task) -> Task:
-    """The task to evaluate with: that of the data, with the model's thresholds.
+    """The task to evaluate with: that of the data, tuned as the model is.
 
     Raises:
         UserError: the data has other labels than the model.
     """
     if expected is None or expected.class_names == found.class_names:
-        thresholds = expected.describe().get("thresholds") if expected else None
-        return replace(found, thresholds=tuple(thresholds)) if thresholds else found  # type: ignore[call-arg]
+        return replace(found, **{name: getattr(expected, name) for name in TUNED if hasattr(expected, name)})
     raise UserError(
         f"the model's labels are {', '.join(expected.class_names)}; the data's are {', '.join(found.class_names)}. "
         "Evaluate on data with the model's labels."

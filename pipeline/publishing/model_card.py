@@ -29,7 +29,7 @@ SETTINGS = {
 }
 CHANGES = (  # options of the data that the card names only where they are not at their defaults
     *("dataset_config_name", "dataset_revision", "text_column", "label_column", "problem_type", "class_names"),
-    *("class_weights", "skip_bad_rows", "clean", "long_text"),
+    *("class_weights", "skip_bad_rows", "drop_duplicates", "clean", "long_text"),
 )
 ENVIRONMENT = ("processes", "mixed_precision", "device", "python")
 MAX_NAMES = 10  # classes that a sentence or a table names
@@ -81,10 +81,10 @@ def model_card(model_dir: Path, name: str | None = None) -> ModelCard:
         name=name,
         about=_about(about, task),
         origin=_fill(origin, base=_link(base, commit), corpus=about),
-        usage=_usage(name, task, run, tuned="validation" in results),
+        usage=_usage(name, task, run, tuned="validation" in results, temperature=_temperature(results)),
         metrics=_metrics_table(results, task),
         confusion_matrix=_confusion_matrix(results["test"], task),
-        selection=_fill(f"selection_{_selection(results, run)}.md"),
+        selection="\n\n".join([_fill(f"selection_{_selection(results, run)}.md"), *_notes_on_scores(results)]),
         data=_data(about, task, run),
         limits_ko=f"{about.limits.ko.rstrip()}\n{limit_ko}".strip(),
         limits_en=f"{about.limits.en.rstrip()}\n{limit_en}".strip(),
@@ -181,18 +181,25 @@ def _about(about: CorpusCard, task: Task) -> str:
     return "\n\n".join([text, *pairs])
 
 
-def _usage(name: str, task: Task, run: dict[str, Any], *, tuned: bool) -> str:
+def _temperature(results: dict[str, Any]) -> float:
+    """1 in a regression, and in runs that were not calibrated."""
+    return results["test"].get("calibration", {}).get("temperature", 1.0)
+
+
+def _usage(name: str, task: Task, run: dict[str, Any], *, tuned: bool, temperature: float) -> str:
     """An example in transformers, and what it does not do of what this project's prediction does.
 
     Args:
         tuned: whether the thresholds of a task that has some were chosen on validation examples.
+        temperature: of the probabilities that the thresholds are of.
     """
     has_thresholds = task.problem_type == "multi_label_classification"
     thresholds = "thresholds = dict.fromkeys(scores, 0.5)"
     if tuned:  # the order of `id2label` in config.json is 0, 1, 10, 2
+        value = "value" if temperature == 1 else f"1 / (1 + (1 / value - 1) ** {temperature})"
         thresholds = (
             "config = classify.model.config\n"
-            'thresholds = {config.id2label[i]: value for i, value in enumerate(config.classifier["thresholds"])}'
+            f'thresholds = {{config.id2label[i]: {value} for i, value in enumerate(config.classifier["thresholds"])}}'
         )
     first, second = (f'"{text}"' for text in TEXTS)
     text = f'{{"text": {first}, "text_pair": {second}}}' if _reads_pairs(task) else first
@@ -201,18 +208,20 @@ def _usage(name: str, task: Task, run: dict[str, Any], *, tuned: bool) -> str:
     notes = ["usage_clean.md"] if clean != "none" else []
     notes += [f"usage_{long_text}.md"] if long_text != "head" else []
     notes += ["usage_thresholds.md"] if has_thresholds and tuned else []
+    notes += ["usage_temperature.md"] if temperature != 1 and not has_thresholds else []
     if not notes:
         return example
     texts = f"({first}, {second})" if _reads_pairs(task) else first
-    listed = "\n".join(_fill(note, clean=clean, **_max_length(run)) for note in notes)
+    values = {"clean": clean, "temperature": temperature, **_max_length(run)}
+    listed = "\n".join(_fill(note, **values) for note in notes)
     return "\n\n".join([example, listed, _fill("usage_project.md", name=name, text=texts)])
 
 
 def _metrics_table(results: dict[str, Any], task: Task) -> str:
     """The splits' scores side by side."""
     columns = {
-        split: dict(task.table_rows(results[split], results["test"]))
-        for split in ("validation", "test")
+        title: dict(task.table_rows(results[split], results["test"]))
+        for split, title in {"validation": "validation", "test": "test", "test_unseen": "test, unseen texts"}.items()
         if split in results
     }
     names = next(iter(columns.values()))
@@ -235,6 +244,15 @@ def _selection(results: dict[str, Any], run: dict[str, Any]) -> str:
     chosen_on = results["checkpoint_chosen_on"]
     given = "validation" in run["corpus"]["sha256"]
     return "given_validation" if given and chosen_on == "validation" else chosen_on
+
+
+def _notes_on_scores(results: dict[str, Any]) -> list[str]:
+    """How many test texts the model has seen, and how its probabilities were calibrated."""
+    test = results["test"]
+    notes = [_fill("scores_seen.md", count=test["num_seen"])] if test.get("num_seen") else []
+    if _temperature(results) != 1:
+        notes.append(_fill("scores_calibration.md", **test["calibration"]))
+    return notes
 
 
 def _data(about: CorpusCard, task: Task, run: dict[str, Any]) -> str:

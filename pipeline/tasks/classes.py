@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pipeline.runtime.errors import UserError
@@ -19,13 +19,17 @@ class Classification(Task):
 
     Attributes:
         class_weights: how much each class counts in the loss; None: all alike. See the kinds.
+        temperature: what logits are divided by before they become probabilities; 1: they are taken as they are.
     """
 
     means: ClassVar[tuple[str, ...]]  # the scores of `evaluate` that are not of one class
 
     class_weights: tuple[float, ...] | None = None
+    temperature: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise UserError(f"the temperature is {self.temperature}; expected a number above 0.")
         weights = self.class_weights
         if weights is None:
             return
@@ -44,6 +48,11 @@ class Classification(Task):
         numbers = self.evaluate(prediction.predictions, prediction.label_ids)
         per_class = {f"f1_{name}": row["f1"] for name, row in numbers["per_class"].items()}
         return per_class | {name: numbers[name] for name in ("loss", *self.means)}  # a class may be called "macro"
+
+    def calibration_rows(self, numbers: dict[str, Any]) -> list[tuple[str, str]]:
+        """The row of a table; none of results that an earlier version wrote."""
+        calibration = numbers.get("calibration")
+        return [("calibration error", f"{calibration['ece']:.4f}")] if calibration else []
 
     def class_rows(self, numbers: dict[str, Any], ranked_by: dict[str, Any] | None) -> list[tuple[str, str]]:
         """Rows of a table: precision and recall of a few classes, or F1 of the worst of many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tasks.classes import MAX_CLASS_ROWS, Classification
@@ -72,12 +73,19 @@ class SingleLabelClassification(Classification):
 
         The loss is computed in float64 over all examples at once, so that no batch and no process weighs more than its
         examples do. It is without `class_weights`, so that runs compare. `accuracy_interval` is the 95 % Wilson
-        interval.
+        interval. `calibration` is of the probability of the predicted class (see `describe_calibration`).
         """
+        import numpy as np
+
+        from pipeline.tasks.calibration import describe_calibration
         from pipeline.tasks.metrics import ClassificationReport, wilson_interval
 
-        numbers = ClassificationReport(self.class_names).compute(
-            predictions=logits.argmax(axis=-1), references=references
+        predicted = logits.argmax(axis=-1)
+
+        numbers = ClassificationReport(self.class_names).compute(predictions=predicted, references=references)
+        uncalibrated, calibrated = (
+            np.take_along_axis(each, predicted[:, None], axis=-1)[:, 0]
+            for each in (softmax(logits), self.probabilities(logits))
         )
         return {
             "num_examples": len(references),
@@ -85,6 +93,7 @@ class SingleLabelClassification(Classification):
             "loss": round(float(self._losses(logits, references).mean()), 6),
             **numbers,
             "accuracy_interval": wilson_interval(numbers["accuracy"], len(references)),
+            "calibration": describe_calibration(uncalibrated, calibrated, predicted == references, self.temperature),
         }
 
     def diagnose(self, logits: np.ndarray, references: np.ndarray) -> str | None:
@@ -113,6 +122,16 @@ class SingleLabelClassification(Classification):
         )
         return diagnosis.loss_of_guessing(total, float(loss), float(guessing), better)
 
+    def tune(self, logits: np.ndarray, references: np.ndarray) -> SingleLabelClassification:
+        """Fit the temperature. It changes no decision."""
+        import numpy as np
+
+        from pipeline.tasks.calibration import fit_temperature
+
+        logits, wrong = logits.astype(np.float64), logits.argmax(axis=-1) != references
+        temperature = fit_temperature(lambda each: self._losses(logits / each, references).sum(), int(wrong.sum()))
+        return replace(self, temperature=temperature)
+
     @property
     def headline_metrics(self) -> tuple[tuple[str, str, str], ...]:
         return (("accuracy", "accuracy", "Accuracy"), ("f1_macro", "f1", "Macro F1"))
@@ -127,6 +146,7 @@ class SingleLabelClassification(Classification):
             ("macro F1", f"{numbers['f1_macro']:.4f}"),
             *weighted,
             ("loss", f"{numbers['loss']:.4f}"),
+            *self.calibration_rows(numbers),
             *self.class_rows(numbers, ranked_by),
         ]
 
@@ -134,10 +154,7 @@ class SingleLabelClassification(Classification):
         return (list(self.class_names), numbers["confusion_matrix"]) if self.num_labels <= MAX_CLASS_ROWS else None
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        import numpy as np
-
-        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-        return exponents / exponents.sum(axis=-1, keepdims=True)
+        return softmax(logits, self.temperature)
 
     def decide(self, probabilities: np.ndarray) -> Decision:
         best = int(probabilities.argmax())
@@ -152,3 +169,11 @@ class SingleLabelClassification(Classification):
         shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
         log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
         return -log_probabilities[np.arange(len(references)), references]
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """[..., num_labels] -> [..., num_labels], float64."""
+    import numpy as np
+
+    exponents = np.exp((logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)) / temperature)
+    return exponents / exponents.sum(axis=-1, keepdims=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.runtime.errors import UserError
@@ -95,11 +95,14 @@ class MultiLabelClassification(Classification):
         """`MultiLabelReport`'s numbers by the thresholds, the number of examples, the mean loss, the thresholds.
 
         The loss is the mean over examples and classes, in nats and float64, without `class_weights`. `accuracy` is the
-        share of examples all of whose labels are right, with its 95 % Wilson interval.
+        share of examples all of whose labels are right, with its 95 % Wilson interval. `calibration` is of the
+        probabilities of all classes (see `describe_calibration`).
         """
+        from pipeline.tasks.calibration import describe_calibration
         from pipeline.tasks.metrics import MultiLabelReport, wilson_interval
 
-        predicted, references = self._predicted(self.probabilities(logits)), references > 0
+        probabilities, references = self.probabilities(logits), references > 0
+        predicted = self._predicted(probabilities)
         numbers = MultiLabelReport(self.class_names).compute(
             predictions=predicted.astype(int), references=references.astype(int)
         )
@@ -109,6 +112,9 @@ class MultiLabelClassification(Classification):
             "loss": round(float(losses.mean()), 6),  # further digits differ with the number of threads and processes
             **numbers,
             "accuracy_interval": wilson_interval(numbers["accuracy"], len(references)),
+            "calibration": describe_calibration(
+                sigmoid(logits).ravel(), probabilities.ravel(), references.ravel(), self.temperature
+            ),
             "thresholds": dict(zip(self.class_names, self._thresholds.tolist(), strict=True)),
         }
 
@@ -139,19 +145,23 @@ class MultiLabelClassification(Classification):
         return diagnosis.loss_of_guessing(total, float(loss), float(guessing), better)
 
     def tune(self, logits: np.ndarray, references: np.ndarray) -> MultiLabelClassification:
-        """Choose each class' threshold by its F1 (scikit-learn's precision_recall_curve has every distinct choice).
+        """Fit the temperature, then choose each class' threshold by its F1.
+
+        scikit-learn's precision_recall_curve has every distinct choice.
 
         The maximum of F1 over few examples is noisy. Of the thresholds whose F1 is within 1 % of the best, the one
         closest to 0.5 is taken; a class with fewer than 5 examples keeps 0.5. Thresholds lie halfway between two
         probabilities that occur.
         """
-        from dataclasses import replace
+        from pipeline.tasks.calibration import fit_temperature
 
-        probabilities = self.probabilities(logits)
-        chosen = (
-            _best_threshold(probabilities[:, index], references[:, index] > 0) for index in range(self.num_labels)
+        has = references > 0
+        temperature = fit_temperature(
+            lambda each: self._losses(logits / each, has).sum(), int(((logits > 0) != has).sum())
         )
-        return replace(self, thresholds=tuple(chosen))
+        probabilities = sigmoid(logits, temperature)
+        chosen = (_best_threshold(probabilities[:, index], has[:, index]) for index in range(self.num_labels))
+        return replace(self, temperature=temperature, thresholds=tuple(chosen))
 
     @property
     def headline_metrics(self) -> tuple[tuple[str, str, str], ...]:
@@ -171,14 +181,13 @@ class MultiLabelClassification(Classification):
             ("all labels right", f"{numbers['accuracy']:.4f}"),
             ("  95 % interval", f"{low:.4f}-{high:.4f}"),
             ("loss", f"{numbers['loss']:.4f}"),
+            *self.calibration_rows(numbers),
             *self.class_rows(numbers, ranked_by),
         ]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Of each class by itself: they do not sum to 1."""
-        import numpy as np
-
-        return np.exp(-_softplus(-logits.astype(np.float64)))
+        return sigmoid(logits, self.temperature)
 
     def decide(self, probabilities: np.ndarray) -> Decision:
         """The classes at or above their thresholds.
@@ -224,6 +233,13 @@ class MultiLabelClassification(Classification):
         weight = np.ones(self.num_labels) if self.class_weights is None else np.array(self.class_weights)
         with np.errstate(divide="ignore"):
             return np.clip(np.log(weight * shares) - np.log1p(-shares), -1e3, 1e3)
+
+
+def sigmoid(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """[...] -> [...], float64."""
+    import numpy as np
+
+    return np.exp(-_softplus(-logits.astype(np.float64) / temperature))
 
 
 def _softplus(values: np.ndarray) -> np.ndarray:

@@ -61,10 +61,12 @@ class Task(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What `create_task` makes an equal task of, as JSON."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {"problem_type": self.problem_type} | {
-            name: list(value) for name, value in values.items() if value is not None
-        }
+        described: dict[str, Any] = {"problem_type": self.problem_type}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default or field.name == "text_columns":
+                described[field.name] = list(value) if isinstance(value, tuple) else value
+        return described
 
     # Data.
 

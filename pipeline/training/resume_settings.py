@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 RESULT_OPTIONS = {
     "data": (
         "corpus_name validation_fraction test_fraction validation_seed max_length long_text clean class_weights "
-        "batching"
+        "drop_duplicates batching"
     ).split(),
     "model": "model_name_or_path model_revision from_scratch config_overrides".split(),
     "training": (

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets, load_from_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import TASK
 
-from pipeline.data.splits import select_splits, stratified_split
+from pipeline.data.splits import model_inputs, select_splits, stratified_split
 from pipeline.runtime.errors import UserError
 from pipeline.tasks import MultiLabelClassification, Regression, SingleLabelClassification
 
@@ -62,14 +62,21 @@ def test_hold_out_that_would_be_empty_or_all(fraction: float, count: int, held_o
 def test_splits_have_the_columns_that_are_wanted() -> None:
     features = DatasetDict(train=rows(), test=rows(9))
     splits = select_splits(features, TASK, 0.2, 7)
-    assert {name: (len(split), split.column_names) for name, split in splits.items()} == {
-        "train": (120, ["input_ids", "label"]),
-        "validation": (30, ["input_ids", "label"]),
-        "test": (9, ["input_ids", "label"]),
-    }
-    texts = select_splits(features, TASK, 0.2, 7, columns=TASK.text_columns)
-    for name, split in splits.items():  # the same rows in the same order
-        assert [ids[1] for ids in split["input_ids"]] == [int(text.split()[1]) for text in texts[name]["text"]]
+    assert {name: len(split) for name, split in splits.items()} == {"train": 120, "validation": 30, "test": 9}
+    for split in splits.values():
+        assert set(split.column_names) == {"text", "label", "input_ids"}
+        assert model_inputs(split).column_names == ["input_ids", "label"]
+        assert [ids[1] for ids in split["input_ids"]] == [int(text.split()[1]) for text in split["text"]]
+
+
+def test_duplicates_are_dropped_from_train_alone() -> None:
+    features = DatasetDict(train=concatenate_datasets([rows(), rows(30)]), test=rows(9))
+    kept = select_splits(features, TASK, 0.2, 7)
+    splits = select_splits(features, TASK, 0.2, 7, drop_duplicates=True)
+    held_out = set(splits["validation"]["text"]) | set(splits["test"]["text"])
+    assert sorted(splits["train"]["text"]) == sorted(set(kept["train"]["text"]) - held_out)
+    for name in ("validation", "test"):
+        assert splits[name]["text"] == kept[name]["text"]
 
 
 def test_splits_without_validation() -> None:

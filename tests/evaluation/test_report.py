@@ -109,6 +109,19 @@ def test_the_split_that_chose_the_checkpoint_is_said(tmp_path: Path, chosen_on: 
     assert "None" not in text
 
 
+def test_unseen_test_texts_have_a_column_of_their_own(tmp_path: Path) -> None:
+    results = {"validation": VALIDATION, "test": {**TEST, "num_seen": 1234}, "test_unseen": VALIDATION}
+    text = closing_table({"checkpoint_chosen_on": "validation", **results}, TASK, tmp_path, tmp_path)
+    header, examples, *_ = table(text)
+    assert header.split() == ["validation", "test", "unseen"]
+    assert examples.split()[1:] == [f"{split['num_examples']:,}" for split in results.values()]
+    assert "1,234 test texts stand in the training or validation examples too" in text
+    results = {"checkpoint_chosen_on": "validation", "validation": VALIDATION, "test": {**TEST, "num_seen": 0}}
+    assert "stand" not in closing_table(results, TASK, tmp_path, tmp_path)
+    results["test"]["num_seen"] = TEST["num_examples"]
+    assert "All test texts stand in" in closing_table(results, TASK, tmp_path, tmp_path)
+
+
 def test_only_paths_that_exist_are_listed(tmp_path: Path) -> None:
     output, features = tmp_path / "run", tmp_path / "features"
     output.mkdir()

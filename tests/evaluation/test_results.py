@@ -29,6 +29,7 @@ SETTINGS = {
     "validation_fraction": 0.1,
     "test_fraction": 0.2,
     "validation_seed": 3,
+    "drop_duplicates": False,
     "max_length": 48,
     "long_text": "head_tail",
     "clean": "kcbert",
@@ -150,6 +151,15 @@ def test_predictions_have_the_examples_of_their_split(tmp_path: Path) -> None:
     for line, split_logits in zip(lines, np.concatenate(list(logits.values())), strict=True):
         assert list(line["probabilities"].values()) == pytest.approx(np.exp(split_logits) / np.exp(split_logits).sum())
     assert list(lines[0]["probabilities"]) == ["부정", "긍정"]
+    assert all("in_training" not in line for line in lines)
+
+
+def test_predictions_say_which_test_texts_were_seen(tmp_path: Path) -> None:
+    texts = {key: [{"text": "하나", "label": 1}, {"text": "둘", "label": 0}] for key in ("validation", "test")}
+    logits = {key: np.zeros((2, 2)) for key in texts}
+    write_predictions(tmp_path / "predictions.jsonl", logits, texts, TASK, np.array([True, False]))
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line.get("in_training") for line in lines] == [None, None, True, False]
 
 
 def test_predictions_and_texts_must_belong_together(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,3 +295,16 @@ def test_every_family_learns_and_predicts(tmp_path: Path, quickstart, kind: str,
     assert [prediction.label for prediction in predictions] == ["없음", "있음"] * 8
     found = classifier.logits(zip(*columns, strict=True) if pairs else texts)
     assert np.allclose(found, logits_of_transformers(tmp_path, columns), atol=1e-4)
+
+
+def test_probabilities_are_those_of_the_temperature(tmp_path: Path, quickstart) -> None:
+    plain = load_classifier(str(save_random_classifier(tmp_path / "plain", quickstart[1])))
+    folder = save_random_classifier(tmp_path / "calibrated", quickstart[1], task=replace(TASK, temperature=2.5))
+    calibrated = load_classifier(str(folder))
+    texts = ["재밌다", "지루하다"]
+    scaled = np.exp(plain.logits(texts) / 2.5)
+    for prediction, expected in zip(
+        calibrated.predict(texts), scaled / scaled.sum(axis=-1, keepdims=True), strict=True
+    ):
+        assert list(prediction.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
+    assert [each.label for each in calibrated.predict(texts)] == [each.label for each in plain.predict(texts)]

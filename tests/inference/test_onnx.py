@@ -1,5 +1,6 @@
 """The exported model is the trained one, for every family of models, length and batch; otherwise nothing is written."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -192,6 +193,15 @@ def test_texts_are_read_as_by_the_original(tmp_path: Path, quickstart, settings:
     texts = [*TEXTS, "ㅋㅋㅋㅋㅋㅋㅋㅋㅋ 漢字"]
     assert not np.allclose(exported.logits(texts), load_classifier(str(plain)).logits(texts), atol=0.1)
     assert np.allclose(exported.logits(texts), load_classifier(str(tmp_path / "model")).logits(texts), atol=1e-3)
+
+
+def test_probabilities_are_calibrated_alike(tmp_path: Path, quickstart) -> None:
+    task = dataclasses.replace(TASK, temperature=2.5)
+    exported, _ = save_and_export(tmp_path, quickstart, task, TEXTS)
+    original = load_classifier(str(tmp_path / "model"))
+    assert exported.task == original.task == task
+    for mine, its in zip(exported.predict(TEXTS), original.predict(TEXTS), strict=True):
+        assert mine.probability == pytest.approx(its.probability, abs=1e-5)
 
 
 def test_numbers_are_compared_by_correlation(tmp_path: Path, quickstart) -> None:

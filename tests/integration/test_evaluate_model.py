@@ -25,7 +25,7 @@ def read(path: Path) -> dict:
 
 
 def scores(path: Path) -> list[dict]:
-    return [read(path)[split] for split in ("validation", "test")]
+    return [read(path).get(split) for split in ("validation", "test", "test_unseen")]
 
 
 def test_the_digits_are_those_of_the_training_on_one_and_two_processes(
@@ -38,7 +38,7 @@ def test_the_digits_are_those_of_the_training_on_one_and_two_processes(
         assert result.returncode == 0, result.stderr[-3000:]
         assert scores(tmp_path / name / "evaluation.json") == scores(finished / "results.json")
         written.append((tmp_path / name / "predictions.jsonl").read_text(encoding="utf-8"))
-    assert written[0] == written[1]
+    assert written[0] == written[1] == (finished / "predictions.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in written[0].splitlines()]
     for split, count in (("validation", 400), ("test", 1000)):
         of_split = [line for line in lines if line["split"] == split]

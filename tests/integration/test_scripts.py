@@ -48,11 +48,15 @@ def test_quickstart_ends_with_a_table_and_paths(quickstart_run) -> None:
     cwd, result = quickstart_run
     output = cwd / "outputs" / "quickstart"
     results = json.loads((output / "results.json").read_text())
-    last = result.stdout[result.stdout.rindex("validation           test") :]
+    last = result.stdout[result.stdout.rindex("validation           test         unseen") :]
     assert f"{results['test']['accuracy']:.4f}" in last
-    for path in re.findall(r"^  (?:model|results|settings|card|curves|features) +(\S+)$", last, flags=re.MULTILINE):
+    paths = dict(re.findall(r"^  (\w+) +(\S+)$", last, flags=re.MULTILINE))
+    assert list(paths) == "model results settings card report curves log examples features".split()
+    for path in paths.values():
         assert (cwd / path).exists()
-    assert len(re.findall(r"^  (?:model|results|settings|card|curves|features) ", last, flags=re.MULTILINE)) == 6
+    report = (cwd / paths["report"]).read_text(encoding="utf-8")
+    assert f"<td>{results['test']['accuracy']:.4f}</td>" in report
+    assert 'class="carried"' in report  # words of its mistakes, by the model that was saved
     assert "Traceback" not in result.stderr
     assert "says nothing of kcbert" in result.stderr
 

@@ -2,17 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
+from scipy.special import expit
 from support.models import save_random_classifier
 
 from pipeline.data.corpora import get_corpus
 from pipeline.inference.classifier import load_classifier
 from pipeline.publishing.model_card import TEXTS, dataset_card, model_card, save_card
 from pipeline.runtime.errors import UserError
-from pipeline.tasks import MultiLabelClassification, Regression, SingleLabelClassification, Task
+from pipeline.tasks import MultiLabelClassification, Regression, SingleLabelClassification, Task, create_task
 
 NSMC_ONLY = ("별점", "star ratings", "1,571", "CC0")
 ELSEWHERE = re.compile("부정|긍정|리뷰|영화|nsmc|review|movie|sentiment|quickstart\\(", re.IGNORECASE)
@@ -39,6 +41,35 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def test_unseen_texts_have_a_column(make_run: Callable[..., Path]) -> None:
+    folder = make_run(seen=1571)
+    card = model_card(folder).text
+    header, examples, *_ = table(card, "성능 · Results")
+    results = json.loads((folder / "results.json").read_text())
+    assert header == ["", "validation", "test", "test, unseen texts"]
+    assert examples[1:] == [str(results[split]["num_examples"]) for split in ("validation", "test", "test_unseen")]
+    assert "1,571개는 같은 글이" in card
+    assert "1,571 test texts also stand" in card
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
+def test_a_temperature_is_said(make_run: Callable[..., Path], problem_type: str) -> None:
+    folder = make_run(task=create_task(problem_type, ("기쁨", "슬픔", "화남")), sharpness=5.0)
+    calibration = json.loads((folder / "results.json").read_text())["test"]["calibration"]
+    card = model_card(folder).text
+    assert calibration["temperature"] > 2
+    for number in (f"{calibration['ece_uncalibrated']:.4f}", f"{calibration['ece']:.4f}", calibration["temperature"]):
+        assert card.count(str(number)) >= 2  # Korean and English
+    calibrated = "logits are divided by" if problem_type.startswith("single") else f"(1 / value - 1) ** {number}"
+    assert calibrated in card
+
+
+def test_nothing_is_said_of_what_was_not_calibrated(run_dir: Path) -> None:
+    card = model_card(run_dir).text
+    assert "calibrated by" not in card
+    assert "also stand in" not in card
+
+
 def test_every_score_is_in_its_row_and_column(run_dir: Path) -> None:
     results = json.loads((run_dir / "results.json").read_text())
     header, *rows = table(model_card(run_dir).text, "성능 · Results")
@@ -56,6 +87,7 @@ def test_every_score_is_in_its_row_and_column(run_dir: Path) -> None:
             "95 % interval": f"{low:.4f}-{high:.4f}",
             "macro F1": f"{scores['f1_macro']:.4f}",
             "loss": f"{scores['loss']:.4f}",
+            "calibration error": f"{scores['calibration']['ece']:.4f}",
         }
         for name, row in scores["per_class"].items():
             numbers |= {f"precision {name}": f"{row['precision']:.4f}", f"recall {name}": f"{row['recall']:.4f}"}
@@ -272,6 +304,24 @@ def test_the_examples_of_the_card_run(quickstart, make_run, tmp_path: Path, caps
     else:
         assert result["label"] == expected.label
         assert result["score"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_calibrated_thresholds_decide_alike_in_transformers(
+    tmp_path: Path, make_run, quickstart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_random_classifier(tmp_path / "model", quickstart[1], task=TOPICS)
+    (logits,) = load_classifier(str(model)).logits([TEXTS[0]])
+    # Between the probabilities with and without the temperature, so that the decisions are not the same.
+    thresholds = tuple((expit(logits) + expit(logits / 3.0)).astype(float) / 2)
+    tuned = MultiLabelClassification(TOPICS.class_names, thresholds=thresholds, temperature=3.0)
+    save_random_classifier(model, quickstart[1], task=tuned)
+    (expected,) = load_classifier(str(model)).predict([TEXTS[0]])
+    folder = make_run("--validation_fraction", "0.1", task=TOPICS)
+    edit(folder / "results.json", lambda results: results["test"]["calibration"].update(temperature=3.0))
+    block, _ = code_blocks(model_card(folder, "me/model").text.replace("me/model", str(model)))
+    exec(block, {})  # noqa: S102
+    labels = {name for name, logit in zip(TOPICS.class_names, logits, strict=True) if logit < 0}
+    assert set(eval(capsys.readouterr().out)) == set(expected.label.split("|")) == labels  # noqa: S307
 
 
 def test_what_transformers_does_not_do_is_said(make_run) -> None:

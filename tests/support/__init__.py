@@ -111,7 +111,7 @@ def small_training(corpus: Path, output: str) -> list[str]:
     return [
         *("train.py", "--recipe", "quickstart", "--corpus_name", "nsmc_layout", "--corpus_root_dir", str(corpus)),
         *("--config_overrides", NO_DROPOUT, "--output_dir", output, "--logging_steps", "1"),
-        *("--validation_fraction", "0.1"),
+        *("--validation_fraction", "0.1", "--no_report"),
     ]
 
 

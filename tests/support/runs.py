@@ -20,7 +20,7 @@ UPLOADED = {
     *("special_tokens_map.json", "added_tokens.json"),
 }
 KEPT_BACK = {
-    *("optimizer.pt", "training_args.bin", "trainer_state.json"),
+    *("optimizer.pt", "training_args.bin", "trainer_state.json", "predictions.jsonl"),
     *("checkpoint-30/model.safetensors", "runs/events"),
 }
 # Counts of (reference, prediction) that give every number of the table another value.
@@ -62,6 +62,8 @@ def make_run(
     task: Task | None = None,
     card: CorpusCard = OWN_CARD,
     report: dict | None = None,
+    seen: int = 0,
+    sharpness: float = 1.0,
 ) -> Path:
     """Make the folder of a run with these options of scripts/train.py; its features are in `features` beside it.
 
@@ -71,6 +73,8 @@ def make_run(
         pretrained: whether the base model had weights.
         task: of the user's own data.
         card, report: of that data.
+        seen: test texts that stand in train too.
+        sharpness: what the logits of `task` are multiplied by, before its temperature is fitted.
     """
     words = ["--recipe", "quickstart", "--output_dir", str(folder), *options]
     words += [] if task else ["--corpus_name", corpus]
@@ -84,15 +88,22 @@ def make_run(
     if task:
         about = {"name": "emotions", "card": card.describe(), "task": task.describe()}
         drawn = {split: examples(task, count, seed) for seed, (split, count) in enumerate(sizes.items())}
-        numbers = {split: task.evaluate(*drawn[split]) for split in ("validation", "test")}
+        drawn = {split: (sharpness * logits, labels) for split, (logits, labels) in drawn.items()}
+        tuned = task.tune(*drawn["validation"]) if sharpness != 1 else task
+        numbers = {split: tuned.evaluate(*drawn[split]) for split in ("validation", "test")}
         labels = {split: labels for split, (_, labels) in drawn.items()}
     else:
         task = TASK
         numbers = {"validation": scores(VALIDATION), "test": scores(TEST)}
         labels = {split: np.repeat([0, 1], counts) for split, counts in NUM_LABELS.items()}
+    if seen:
+        numbers["test_unseen"], numbers["test"]["num_seen"] = numbers["validation"], seen
     chosen = [split for split in sizes if split != "validation" or chosen_on == "validation"]
     folder.mkdir(exist_ok=True)
-    write_json(folder / "results.json", {**results, **{split: numbers[split] for split in chosen if split in numbers}})
+    write_json(
+        folder / "results.json",
+        {**results, **{split: numbers[split] for split in (*chosen, "test_unseen") if split in numbers}},
+    )
     write_json(
         folder / "run.json",
         {

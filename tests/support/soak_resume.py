@@ -68,6 +68,7 @@ def train_command(corpus: Path, output: Path, cache: Path, *flags: str, launcher
     command += ["--config_overrides", TINY, "--max_length", "32", "--validation_fraction", "0.2"]
     command += ["--max_steps", str(STEPS), "--save_strategy", "steps", "--save_steps", "4", "--eval_strategy", "steps"]
     command += ["--eval_steps", "4", "--logging_steps", "1", "--report_to", "none", "--overwrite_output_dir", "false"]
+    command += ["--no_report"]
     return [*command, "--output_dir", str(output), "--cache_dir", str(cache), *flags]
 
 

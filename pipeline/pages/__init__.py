@@ -1,0 +1,1 @@
+"""Pages of HTML that need nothing but a browser: one file, no script, nothing loaded from elsewhere."""
