@@ -34,6 +34,8 @@ def keep_prediction_settings(config: Any, task: Task, clean: str, long_text: str
     kept = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     if kept:
         setattr(config, KEY, kept)
+    elif hasattr(config, KEY):  # of the model that this one was trained from
+        delattr(config, KEY)
 
 
 def prediction_settings(config: Mapping[str, Any]) -> dict[str, Any]:
