@@ -316,6 +316,8 @@ def _settings(run: dict[str, Any]) -> dict[str, Any]:
     for name, default in _data_defaults().items():
         if name in CHANGES and (value := _option(run, name)) != default:
             settings[name] = " ".join(value) if isinstance(value, list) else value
+    if "validation" in run["corpus"]["sha256"]:  # which was given, and not split off
+        settings = {name: value for name, value in settings.items() if not name.startswith("validation_")}
     if run["model"]["commit"] is None:
         settings["model_name_or_path"] = _folder_name(settings["model_name_or_path"])
     packages = {name.removeprefix("nsmc-"): version for name, version in run["environment"]["packages"].items()}

@@ -436,3 +436,11 @@ def test_a_card_of_an_earlier_version_is_replaced(run_dir: Path) -> None:
 def test_a_file_that_is_no_utf_8_is_the_users(run_dir: Path) -> None:
     (run_dir / "README.md").write_bytes("내 모델".encode("cp949"))
     assert save_card(run_dir, model_card(run_dir)) == run_dir / "MODEL_CARD.md"
+
+
+def test_a_validation_set_that_was_given_has_no_fraction(make_run) -> None:
+    folder = make_run(task=EMOTIONS)
+    assert "validation_fraction" in dict(table(model_card(folder).text, "설정 · Settings")[1:])
+    edit(folder / "run.json", lambda run: run["corpus"]["sha256"].update(validation="c" * 64))
+    settings = dict(table(model_card(folder).text, "설정 · Settings")[1:])
+    assert not {"validation_fraction", "validation_seed"} & settings.keys()
