@@ -49,7 +49,7 @@ def main() -> None:
     from pipeline.evaluation.results import describe_training, environment, write_predictions
     from pipeline.evaluation.scoring import score_splits
     from pipeline.modeling.batching import make_collator
-    from pipeline.modeling.loading import load_model
+    from pipeline.modeling.loading import check_config_overrides, load_model
     from pipeline.modeling.prediction_settings import keep_prediction_settings
     from pipeline.publishing.hub import check_size, create_repository, requested_destination
     from pipeline.publishing.model_card import model_card, save_card
@@ -66,6 +66,7 @@ def main() -> None:
 
     # Open the run.
     use_all_cores()
+    check_config_overrides(sources.model_files, model_args.config_overrides)
     output_dir = Path(training_args.output_dir)
     arguments = public_arguments(data_args, model_args, training_args)
     destination = requested_destination(training_args)

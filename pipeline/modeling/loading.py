@@ -166,6 +166,12 @@ def first_position(config: PreTrainedConfig) -> int:
     return config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0
 
 
+def check_config_overrides(files: ModelFiles, overrides: str | None) -> None:
+    """Raise `UserError` if `--config_overrides` does not fit the model's config, before anything slow depends on it."""
+    if overrides:
+        _override(files, load_config(files), overrides)
+
+
 def _override(files: ModelFiles, config: PreTrainedConfig, overrides: str) -> None:
     try:
         config.update_from_string(overrides)

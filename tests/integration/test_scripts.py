@@ -136,6 +136,10 @@ def test_real_run_without_network_and_caches_says_what_to_do(cut_off, tmp_path: 
         ),
         (["--recipe", "quickstart", "--cache_dir", "a_file/cache"], "--cache_dir"),
         (["--recipe", "quickstart", "--output_dir", "a_file/run"], "--output_dir a_file/run cannot be written"),
+        (
+            ["--recipe", "quickstart", "--config_overrides", "num_hidden_layers=abc"],
+            "--config_overrides num_hidden_layers=abc does not fit",
+        ),
     ],
 )
 def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: list[str], expected: str) -> None:
@@ -146,6 +150,7 @@ def test_mistakes_show_no_traceback(tmp_path: Path, toy_corpus: Path, flags: lis
     assert result.returncode == 2
     assert result.stderr.count("error: ") == 1
     assert expected in result.stderr.split("error: ")[1]
+    assert "INFO Features" not in result.stderr  # nothing was tokenized for it
     assert "Traceback" not in result.stderr
     assert (tmp_path / "a_run" / "results.json").exists()
 
