@@ -1,6 +1,7 @@
 """A run's test examples, and which of them are right."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Examples:
     right: np.ndarray | None
     seen: np.ndarray | None
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
         """The probability of each decision, [examples]; in a regression the negative distance from the label."""
         if self.task.problem_type == "regression":

@@ -12,6 +12,7 @@ from pipeline.data.features import open_features
 from pipeline.data.splits import select_splits
 from pipeline.report.examples import Examples
 from pipeline.tasks.metrics import wilson_interval
+from pipeline.tasks.multi_label import SEPARATOR
 
 NUM_LENGTHS = 5  # groups of about equal size
 MAX_CLASSES = 20
@@ -104,7 +105,7 @@ def _token_ids(rows: Dataset) -> Iterator[list[np.ndarray]]:
 
 
 def _decided(examples: Examples, probabilities: np.ndarray) -> list[bool]:
-    label = examples.task.decide(probabilities).label.split("|")
+    label = examples.task.decide(probabilities).label.split(SEPARATOR)
     return [name in label for name in examples.task.class_names]
 
 

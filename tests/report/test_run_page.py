@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,10 @@ def test_the_page_has_every_mistake_and_no_text_breaks_it(run_of, task: Task) ->
     assert len(found["mistakes"]) == 50 if task is STARS else min(50, found["num_wrong"])
     assert page.count('<span class="where">') == len(found["mistakes"])
     assert "<b>&" not in page
+    assert "<b><b>" not in page  # which some texts have
+    for mistake in found["mistakes"]:
+        for text in mistake["texts"]:
+            assert escape("".join(piece["text"] for piece in text)) in page
     assert "글 3&lt;b&gt;&lt;b&gt;&lt;b&gt;" in page or all("글 3<" not in str(m["texts"]) for m in found["mistakes"])
     for name in task.class_names if task is not STARS else ["별점"]:
         assert name in page or task is STARS
@@ -150,6 +155,15 @@ def test_the_most_confident_mistakes_come_first(run_of, task: Task) -> None:
     wrong = [index for index in range(COUNT) if task is STARS or not examples.right[index]]
     expected = sorted(wrong, key=lambda index: confidence[index] if task is STARS else -confidence[index])[:50]
     assert chosen.tolist() == expected
+
+
+def test_each_example_is_decided_once(run_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has many thousands of test examples, and its page fifty mistakes."""
+    examples, decided = read_examples(run_of(EMOTIONS)), []
+    decide = SingleLabelClassification.decide
+    monkeypatch.setattr(SingleLabelClassification, "decide", lambda *args: decided.append(args) or decide(*args))
+    mistakes = describe_mistakes(examples, None)
+    assert len(decided) == COUNT + len(mistakes)
 
 
 def test_flipped_labels_are_suspected() -> None:
