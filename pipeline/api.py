@@ -3,12 +3,12 @@
 Parameters have the names and the meaning of the scripts' options.
 """
 
-import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.arguments import DataArguments, ModelArguments
+from pipeline.config.parser import suggestion
 from pipeline.prepare import cache_dir_of, create_corpus, fetch_sources, prepare
 from pipeline.runtime.errors import UserError
 
@@ -76,8 +76,7 @@ def _data_arguments(
 ) -> DataArguments:
     known = [field.name for field in fields(DataArguments)]
     if unknown := sorted(options.keys() - set(known)):
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        raise UserError(f"there is no option {unknown[0]}." + (f" Did you mean {close[0]}?" if close else ""))
+        raise UserError(f"there is no option {unknown[0]}." + suggestion(unknown[0], known))
     lists = {field.name for field in fields(DataArguments) if "list" in str(field.type)}
     as_given: dict[str, Any] = {
         name: [str(value)] if name in lists and isinstance(value, (str, Path)) else value

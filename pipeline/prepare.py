@@ -17,6 +17,7 @@ from pipeline.runtime.errors import UserError, collect_errors
 from pipeline.tasks import Task
 
 if TYPE_CHECKING:  # slow to import; files that are missing are reported before
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from pipeline.data.features import Features
@@ -49,6 +50,20 @@ class Prepared:
     def task(self) -> Task:
         """What is to be learnt."""
         return self.features.task
+
+    def select_splits(self, data: DataArguments, limit: int | None = None) -> dict[str, "Dataset"]:
+        """The rows that the options select, as `pipeline.data.splits.select_splits` does; at most `limit` of each."""
+        from pipeline.data.splits import select_splits
+
+        return select_splits(
+            self.features.splits,
+            self.task,
+            data.validation_fraction,
+            data.validation_seed,
+            test_fraction=data.test_fraction,
+            drop_duplicates=data.drop_duplicates,
+            limit=limit,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Origin of data and model, for run.json. Everything that cards say of the data is in it."""

@@ -38,8 +38,8 @@ def main() -> None:
     sources = fetch_sources(data_args, model_args, expected)
 
     # Slow imports: mistakes and missing files are reported by now.
-    from pipeline.data.duplicates import stands_in
-    from pipeline.data.splits import model_inputs, select_splits
+    from pipeline.data.duplicates import occurs_in
+    from pipeline.data.splits import model_inputs
     from pipeline.evaluation.report import evaluation_table
     from pipeline.evaluation.results import compare_precision, write_predictions
     from pipeline.evaluation.scoring import score_splits
@@ -55,17 +55,10 @@ def main() -> None:
     # Data.
     prepared = prepare(data_args, sources)
     task = check_same_labels(expected, prepared.task)
-    rows = select_splits(
-        prepared.features.splits,
-        task,
-        data_args.validation_fraction,
-        data_args.validation_seed,
-        test_fraction=data_args.test_fraction,
-        drop_duplicates=data_args.drop_duplicates,
-    )
+    rows = prepared.select_splits(data_args)
     splits = {name: model_inputs(split) for name, split in rows.items()}
     trained_on = [split for name, split in rows.items() if name != "test"]
-    seen = stands_in(rows["test"], trained_on, task.text_columns) if "train" in rows else None
+    seen = occurs_in(rows["test"], trained_on, task.text_columns) if "train" in rows else None
 
     # Model.
     model = load_model(sources.model_files, task, new_head=False)

@@ -35,9 +35,9 @@ def main() -> None:
 
     from transformers import enable_full_determinism, set_seed
 
-    from pipeline.data.duplicates import stands_in
+    from pipeline.data.duplicates import occurs_in
     from pipeline.data.features import log_examples
-    from pipeline.data.splits import labels_of, model_inputs, select_splits
+    from pipeline.data.splits import labels_of, model_inputs
     from pipeline.evaluation.report import (
         closing_table,
         describe_examples,
@@ -81,15 +81,7 @@ def main() -> None:
         prepared = prepare(data_args, sources)
     check_nodes(arguments, prepared.features.folder, resume_from)
     check_metric(training_args, prepared.task, "greater_is_better" in given_options())
-    rows = select_splits(
-        prepared.features.splits,
-        prepared.task,
-        data_args.validation_fraction,
-        data_args.validation_seed,
-        test_fraction=data_args.test_fraction,
-        drop_duplicates=data_args.drop_duplicates,
-        limit=training_args.global_batch_size if training_args.fast_dev_run else None,
-    )
+    rows = prepared.select_splits(data_args, training_args.global_batch_size if training_args.fast_dev_run else None)
     splits = {name: model_inputs(split) for name, split in rows.items()}
     if "logging_steps" not in given_options():
         training_args.logging_steps = training_args.default_logging_steps(len(splits["train"]))
@@ -144,7 +136,7 @@ def main() -> None:
     trainer.save_state()
 
     # Evaluate and report.
-    seen = stands_in(rows["test"], [rows[name] for name in rows if name != "test"], task.text_columns)
+    seen = occurs_in(rows["test"], [rows[name] for name in rows if name != "test"], task.text_columns)
     task, scores, logits = score_splits(trainer, task, splits, seen=seen, tune=True)
     keep_prediction_settings(model.config, task, data_args.clean, data_args.long_text)
     if trainer.is_world_process_zero():

@@ -105,7 +105,7 @@ def check_metric(training: TrainingArguments, task: Task, given_greater_is_bette
         more = f", ... ({len(names) - 20} more)" if len(names) > 20 else ""
         raise UserError(
             f"--metric_for_best_model is {metric}; expected one of {', '.join(names[:20])}{more}."
-            + _suggestion(metric, names)
+            + suggestion(metric, names)
         )
     if not given_greater_is_better:
         training.greater_is_better = known[metric]
@@ -140,8 +140,41 @@ def changed_options(argv: list[str] | None = None) -> dict[str, Any]:
 
 def recipe_names() -> list[str]:
     """The recipes of this project."""
-    recipes = resources.files("pipeline.config.recipes").iterdir()
-    return sorted(path.name.removesuffix(".yaml") for path in recipes if path.name.endswith(".yaml"))
+    return yaml_names("recipes")
+
+
+def yaml_names(folder: str) -> list[str]:
+    """What the YAML files of a folder of pipeline/config are called."""
+    files = resources.files(f"pipeline.config.{folder}").iterdir()
+    return sorted(path.name.removesuffix(".yaml") for path in files if path.name.endswith(".yaml"))
+
+
+def read_yaml(option: str, name: str, folder: str) -> Any:
+    """The content of one of our YAML files by its name, or of any other by its path.
+
+    Args:
+        option: that gives `name`, as the user knows it.
+        folder: of pipeline/config that has ours.
+
+    Raises:
+        UserError: there is neither, or it cannot be read.
+    """
+    if name in yaml_names(folder):
+        text = resources.files(f"pipeline.config.{folder}").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    elif Path(name).is_file():
+        try:
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{option} {name} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
+    else:
+        raise UserError(
+            f"{option} {name}: neither a YAML file nor one of our {folder}: {', '.join(yaml_names(folder))}."
+            + suggestion(name, yaml_names(folder))
+        )
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{option} {name} is not valid YAML: {error}") from error
 
 
 def public_arguments(*groups: Any) -> dict[str, dict[str, Any]]:
@@ -204,29 +237,14 @@ def _words(options: dict[str, Any]) -> list[str]:
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
-    if recipe in recipe_names():
-        text = resources.files("pipeline.config.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        try:
-            text = Path(recipe).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"--recipe {recipe} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
-    else:
-        raise UserError(
-            f"--recipe {recipe}: neither a YAML file nor one of our recipes: {', '.join(recipe_names())}."
-            + _suggestion(recipe, recipe_names())
-        )
-    try:
-        options = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"--recipe {recipe} is not valid YAML: {error}") from error
+    options = read_yaml("--recipe", recipe, "recipes") or {}
     if not isinstance(options, dict):
         raise UserError(
             f"--recipe {recipe} contains a {type(options).__name__}; expected lines like `max_length: 128`."
         )
     for name in options:
         if name not in _option_names():
-            raise UserError(f"--recipe {recipe}: unknown option `{name}`." + _suggestion(str(name), _option_names()))
+            raise UserError(f"--recipe {recipe}: unknown option `{name}`." + suggestion(str(name), _option_names()))
     several = {option.name for option in _options() if "list[" in str(option.type)}
     for name, value in options.items():
         if isinstance(value, list) and name not in several:
@@ -238,7 +256,7 @@ def _parse_known(parser: _Parser, words: list[str]) -> argparse.Namespace:
     given, rest = parser.parse_known_args(words)
     if unknown := [word for word in rest if word.startswith("--")]:
         name = unknown[0].split("=")[0].lstrip("-").replace("-", "_")
-        parser.error(f"unknown option --{name}." + _suggestion(name, _option_names() | {"recipe", "help", "help_all"}))
+        parser.error(f"unknown option --{name}." + suggestion(name, _option_names() | {"recipe", "help", "help_all"}))
     if rest:
         parser.error(f"`{rest[0]}` belongs to no option; expected --option VALUE.")
     return given
@@ -306,7 +324,8 @@ def _with_options(text: str, parser: _Parser, given: argparse.Namespace) -> str:
     return f"{' '.join(words)}: {text}" if words else text
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A sentence with the most similar of the known names; empty if none is similar."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]}?" if close else ""
 

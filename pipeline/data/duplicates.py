@@ -24,8 +24,8 @@ def text_digests(rows: Dataset, text_columns: Sequence[str]) -> np.ndarray:
     return digests
 
 
-def stands_in(rows: Dataset, others: Iterable[Dataset], text_columns: Sequence[str]) -> np.ndarray:
-    """Whether the text of each row stands in any of the other splits, bool, [rows]."""
+def occurs_in(rows: Dataset, others: Iterable[Dataset], text_columns: Sequence[str]) -> np.ndarray:
+    """Whether the text of each row occurs in any of the other splits, bool, [rows]."""
     seen = [text_digests(other, text_columns) for other in others]
     return np.isin(text_digests(rows, text_columns), np.concatenate(seen))
 

@@ -260,15 +260,18 @@ def _list_paths(paths: dict[str, Path]) -> str:
 
 
 def _score_table(results: dict[str, Any], task: Task) -> str:
-    """The splits' scores side by side."""
+    return "\n".join(align(score_rows(results, task)))
+
+
+def score_rows(results: Mapping[str, Any], task: Task) -> list[list[str]]:
+    """The splits' scores side by side: a header, and rows that begin with a name."""
     columns = {
         title: dict(task.table_rows(results[split], results.get("test")))
         for split, title in COLUMNS.items()
         if split in results
     }
     names = next(iter(columns.values()))
-    rows = [[name, *(column[name] for column in columns.values())] for name in names]
-    return "\n".join(align([["", *columns], *rows]))
+    return [["", *columns], *([name, *(column[name] for column in columns.values())] for name in names)]
 
 
 def _confusion(results: dict[str, Any], task: Task) -> str:

@@ -3,16 +3,16 @@
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from pipeline.config import help_page
 from pipeline.config.parser import changed_options, given_options, parse_arguments
+from pipeline.config.script_options import ScriptOptions
 from pipeline.evaluation.stored_predictions import read_task
 from pipeline.runtime.errors import UserError
 from pipeline.runtime.run_dir import RESULTS, RUN, read_json
@@ -28,11 +28,6 @@ REFUSED = {
     "push_to_hub": "which of the models? Push the folder of one afterwards, with scripts/push_to_hub.py",
 }
 OF_ONE_RUN = {"seed", "output_dir"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
 
 
 def split_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -65,17 +60,11 @@ def split_options(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace
 
 def help_text() -> str:
     """The options of the series, for `--help`."""
-    return "series\n" + _make_parser().format_help().partition(":\n")[2].rstrip()
+    return _make_parser().help_section("series")
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(
-        prog=sys.argv[0],
-        usage=argparse.SUPPRESS,
-        add_help=False,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=help_page.COLUMN, width=119),
-    )
+def _make_parser() -> ScriptOptions:
+    parser = ScriptOptions()
     parser.add_argument(
         "--seeds", nargs="+", type=int, action="append", metavar="SEED", help="Two or more, each a run. Needed."
     )

@@ -1,13 +1,12 @@
 """A run's folder -> everything that its page shows."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.report import COLUMNS
+from pipeline.evaluation.report import score_rows
 from pipeline.pages.render import render_page
 from pipeline.publishing.model_card import describe_corpus
 from pipeline.report.examples import Examples, read_examples
@@ -15,7 +14,6 @@ from pipeline.report.mistakes import describe_mistakes, suspected_labels
 from pipeline.report.slices import by_class, by_length, by_rarity
 from pipeline.runtime.errors import UserError
 from pipeline.runtime.run_dir import REPORT, RESULTS, RUN, TRAINER_STATE, read_json
-from pipeline.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ def describe_run(run_dir: Path, *, explain: bool = True) -> dict[str, Any]:
         "run": run,
         "settings": _settings(run),
         "curves": curves(run_dir, results["checkpoint_chosen_on"]),
-        "scores": scores(results, examples.task),
+        "scores": score_rows(results, examples.task),
         "confusion": examples.task.confusion_matrix(results["test"]),
         "calibration": results["test"].get("calibration"),
         "by_length": by_length(examples),
@@ -79,17 +77,6 @@ def describe_run(run_dir: Path, *, explain: bool = True) -> dict[str, Any]:
         "seen": _seen(examples),
         "mistakes": describe_mistakes(examples, run_dir if explain else None),
     }
-
-
-def scores(results: Mapping[str, Any], task: Task) -> tuple[list[str], list[tuple[str, ...]]]:
-    """The splits' scores side by side: titles of the columns, and rows that begin with a name."""
-    columns = {
-        title: dict(task.table_rows(results[split], results["test"]))
-        for split, title in COLUMNS.items()
-        if split in results
-    }
-    names = next(iter(columns.values()))
-    return list(columns), [(name.strip(), *(column[name] for column in columns.values())) for name in names]
 
 
 def curves(run_dir: Path, chosen_on: str) -> list[dict[str, Any]]:

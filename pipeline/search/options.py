@@ -3,12 +3,11 @@
 import argparse
 import difflib
 import math
-import sys
-from typing import NoReturn
 
 from pipeline.config import help_page
 from pipeline.config.arguments import RANDOM_SEED, TrainingArguments
 from pipeline.config.parser import peek_arguments
+from pipeline.config.script_options import ScriptOptions
 from pipeline.runtime.errors import UserError
 from pipeline.search.space import space_names
 
@@ -22,11 +21,6 @@ REFUSED = {
 # What --help shows of the options of training, by title.
 _HIDDEN = {*REFUSED, "hub_model_id", "hub_private_repo", "allow_changed_settings", "save_total_limit"}
 SHOWN = {title: [name for name in names if name not in _HIDDEN] for title, names in help_page.TRAINING.items()}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
 
 
 def split_options(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -80,17 +74,11 @@ def check_training_options(training: TrainingArguments) -> None:
 
 def help_text() -> str:
     """The options, for `--help`."""
-    return "search\n" + _make_parser().format_help().partition(":\n")[2].rstrip()
+    return _make_parser().help_section("search")
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(
-        prog=sys.argv[0],
-        usage=argparse.SUPPRESS,
-        add_help=False,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=help_page.COLUMN, width=119),
-    )
+def _make_parser() -> ScriptOptions:
+    parser = ScriptOptions()
     parser.add_argument(
         "--space",
         default="default",

@@ -1,24 +1,26 @@
 """A search space: which options are searched, in which ranges. It is checked like flags before anything is loaded."""
 
-import difflib
 import itertools
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pipeline.config.parser import BATCH_SIZES, given_options, parse_arguments, peek_arguments
+from pipeline.config.parser import (
+    BATCH_SIZES,
+    given_options,
+    parse_arguments,
+    peek_arguments,
+    read_yaml,
+    suggestion,
+    yaml_names,
+)
 from pipeline.runtime.errors import UserError
 from pipeline.training.resume_settings import RESULT_OPTIONS
 
 if TYPE_CHECKING:  # slow to import
     from optuna.distributions import BaseDistribution
 
-FOLDER = "pipeline.config.spaces"
 RANGE_KEYS = ("low", "high", "log", "step")
 NUMBERS = (int, float)
 # Options that decide a result and cannot be searched, since trials would not compare.
@@ -158,8 +160,7 @@ def read_space(name: str, flags: list[str]) -> Space:
 
 def space_names() -> list[str]:
     """The spaces of this project."""
-    files = resources.files(FOLDER).iterdir()
-    return sorted(path.name.removesuffix(".yaml") for path in files if path.name.endswith(".yaml"))
+    return yaml_names("spaces")
 
 
 def searchable_options() -> list[str]:
@@ -169,22 +170,7 @@ def searchable_options() -> list[str]:
 
 
 def _read_yaml(name: str) -> dict[str, Any]:
-    if name in space_names():
-        text = resources.files(FOLDER).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        try:
-            text = Path(name).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"--space {name} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
-    else:
-        raise UserError(
-            f"--space {name}: neither a YAML file nor one of our spaces: {', '.join(space_names())}."
-            + _suggestion(name, space_names())
-        )
-    try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--space {name} is not valid YAML: {error}") from error
+    entries = read_yaml("--space", name, "spaces")
     if not isinstance(entries, dict) or not entries:
         raise UserError(
             f"--space {name} contains {type(entries).__name__}; expected lines like "
@@ -197,7 +183,7 @@ def _check_names(name: str, entries: dict[str, Any]) -> None:
     known, searchable = vars(peek_arguments([])).keys() - {"recipe"}, searchable_options()
     for option, entry in entries.items():
         if option not in known:
-            raise UserError(f"--space {name}: unknown option `{option}`." + _suggestion(str(option), known))
+            raise UserError(f"--space {name}: unknown option `{option}`." + suggestion(str(option), known))
         if entry is None:
             raise UserError(f"--space {name}: {option} has no value; expected a range, choices or one value.")
         if not isinstance(entry, (dict, list)) or option in searchable:
@@ -224,7 +210,7 @@ def _parameter(where: str, option: str, entry: Any) -> Parameter:
     if unknown := [key for key in entry if key not in RANGE_KEYS]:
         raise UserError(
             f"{where} has `{unknown[0]}`; expected low, high and perhaps log or step."
-            + _suggestion(str(unknown[0]), RANGE_KEYS)
+            + suggestion(str(unknown[0]), RANGE_KEYS)
         )
     if missing := [key for key in ("low", "high") if entry.get(key) is None]:
         raise UserError(f"{where} has no `{missing[0]}`; expected low and high, or a list of choices.")
@@ -304,8 +290,3 @@ def _without_recipe(flags: list[str]) -> list[str]:
             kept.append(word)
         skip = word == "--recipe"
     return kept
-
-
-def _suggestion(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]}?" if close else ""

@@ -14,7 +14,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from pipeline.config.arguments import DataArguments, ModelArguments, TrainingArguments
 from pipeline.config.parser import check_metric, given_options, parse_arguments
-from pipeline.data.splits import labels_of, model_inputs, select_splits
+from pipeline.data.splits import labels_of, model_inputs
 from pipeline.modeling.batching import make_collator
 from pipeline.modeling.loading import load_model
 from pipeline.prepare import Prepared, Sources, fetch_sources, prepare
@@ -81,15 +81,7 @@ def load_data(
         UserError: there are no validation examples, or data or model cannot be read.
     """
     prepared = prepare(data_args, sources)
-    rows = select_splits(
-        prepared.features.splits,
-        prepared.task,
-        data_args.validation_fraction,
-        data_args.validation_seed,
-        test_fraction=data_args.test_fraction,
-        drop_duplicates=data_args.drop_duplicates,
-        limit=training_args.global_batch_size if training_args.fast_dev_run else None,
-    )
+    rows = prepared.select_splits(data_args, training_args.global_batch_size if training_args.fast_dev_run else None)
     if "validation" not in rows:
         raise UserError(NO_VALIDATION)
     splits = {name: model_inputs(rows[name]) for name in ("train", "validation")}

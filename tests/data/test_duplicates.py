@@ -4,7 +4,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.duplicates import CHUNK_SIZE, stands_in, text_digests, without_duplicates
+from pipeline.data.duplicates import CHUNK_SIZE, occurs_in, text_digests, without_duplicates
 
 TEXTS = st.lists(st.text(alphabet="가나 \0", max_size=3), max_size=12)  # short ones, so that some are equal
 
@@ -18,14 +18,14 @@ def test_texts_are_found_and_dropped_as_sets_of_strings_do(
     train: list[str], first: list[str], second: list[str]
 ) -> None:
     names, held_out = ["text0"], [rows(first), rows(second)]
-    assert stands_in(rows(train), held_out, names).tolist() == [text in {*first, *second} for text in train]
+    assert occurs_in(rows(train), held_out, names).tolist() == [text in {*first, *second} for text in train]
     expected = [text for text in dict.fromkeys(train) if text not in {*first, *second}]
     assert without_duplicates(rows(train), held_out, names)["text0"][:] == expected
 
 
 def test_both_texts_of_a_pair_count() -> None:
     pairs, others = rows(["가", "가", "나나"], ["나", "다", ""]), rows(["가", "나"], ["나", "나"])
-    assert stands_in(pairs, [others], ["text0", "text1"]).tolist() == [True, False, False]
+    assert occurs_in(pairs, [others], ["text0", "text1"]).tolist() == [True, False, False]
 
 
 def test_every_chunk_is_read() -> None:
